@@ -1,0 +1,3 @@
+//! Throughput and cost of the packet path.
+
+fn main() {}

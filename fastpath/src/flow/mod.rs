@@ -1,0 +1,257 @@
+//! What the packet path learns: one entry per flow (one direction), found with one lookup.
+//!
+//! The table is shared by all workers and lock-free: any worker looks up any flow without waiting. See `table.rs` for the
+//! layout and for who writes which atomic word with which ordering.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    table::neighbour::NeighbourId,
+    types::{Nanos, NetId, Tick},
+};
+
+/// The packets of one flow: network of ingress, addresses, protocol and ports. ICMP echo puts its identifier into
+/// `source_port` and 0 into `destination_port`; other ICMP, other protocols and fragments after the first have both 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// source << 32 | destination
+    addresses: u64,
+    /// source port << 48 | destination port << 32 | network << 16 | protocol << 8 | fragment
+    rest: u64,
+}
+
+impl FlowKey {
+    /// Packs a key; `fragment` is set for packets whose ports are unknown because they are not the first fragment.
+    #[inline(always)]
+    pub fn new(
+        net: NetId,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        protocol: u8,
+        source_port: u16,
+        destination_port: u16,
+        fragment: bool,
+    ) -> FlowKey {
+        FlowKey {
+            addresses: u64::from(u32::from(source)) << 32 | u64::from(u32::from(destination)),
+            rest: u64::from(source_port) << 48
+                | u64::from(destination_port) << 32
+                | u64::from(net.0) << 16
+                | u64::from(protocol) << 8
+                | u64::from(fragment),
+        }
+    }
+
+    /// The network of ingress.
+    pub const fn net(&self) -> NetId {
+        NetId((self.rest >> 16) as u16)
+    }
+
+    /// Source address.
+    pub const fn source(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits((self.addresses >> 32) as u32)
+    }
+
+    /// Destination address.
+    pub const fn destination(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.addresses as u32)
+    }
+
+    /// IP protocol number.
+    pub const fn protocol(&self) -> u8 {
+        (self.rest >> 8) as u8
+    }
+
+    /// Source port, or ICMP echo identifier.
+    pub const fn source_port(&self) -> u16 {
+        (self.rest >> 48) as u16
+    }
+
+    /// Destination port.
+    pub const fn destination_port(&self) -> u16 {
+        (self.rest >> 32) as u16
+    }
+
+    /// Whether the key is of fragments after the first.
+    pub const fn is_fragment(&self) -> bool {
+        self.rest & 1 != 0
+    }
+
+    /// The two words as they are stored.
+    pub const fn to_words(self) -> [u64; 2] {
+        [self.addresses, self.rest]
+    }
+
+    /// The inverse of [`FlowKey::to_words`].
+    pub const fn from_words([addresses, rest]: [u64; 2]) -> FlowKey {
+        FlowKey { addresses, rest }
+    }
+}
+
+/// What was decided for a flow; later packets only apply it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Policy generation of the VRF at the time of the decision.
+    pub generation: u32,
+    /// The network it goes out to.
+    pub egress: NetId,
+    /// The next hop.
+    pub next: NeighbourId,
+    /// The VTEP that the flow's packets come from (unspecified without tunnel); another one means that the VM moved.
+    pub from_vtep: Ipv4Addr,
+}
+
+/// A keyed hash of a [`FlowKey`]; nobody outside can aim at one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash(pub u64);
+
+/// A place in the record array that may hold the wanted flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowId(pub u32);
+
+/// Why no entry was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLearned {
+    /// No free record, or both buckets of the key are full.
+    Full,
+    /// Another worker is changing the bucket right now.
+    Busy,
+}
+
+/// One entry as control sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowView {
+    /// Whose packets.
+    pub key: FlowKey,
+    /// What is done with them.
+    pub program: Program,
+    /// Packets that used the entry.
+    pub packets: u64,
+    /// Bytes (IP total length) of them.
+    pub bytes: u64,
+    /// When the last one came.
+    pub last_seen: Tick,
+}
+
+/// Idle time after which entries go, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTimeouts {
+    /// All flows of stateless forwarding.
+    pub idle: u32,
+}
+
+/// The table that all workers share.
+#[derive(Debug)]
+pub struct FlowTable {}
+
+/// One worker's hold on the table: its free records, its retired records, its share of the expiry sweep.
+#[derive(Debug)]
+pub struct FlowWorker {}
+
+/// Control's hold on the table, for reading.
+#[derive(Debug)]
+pub struct FlowReader {}
+
+impl FlowTable {
+    /// A table for `capacity` flows (directions), for `workers` workers, in hugepages where the kernel has some.
+    /// Returns one hold per worker and one for control.
+    pub fn new(_capacity: usize, _workers: usize) -> (Vec<FlowWorker>, FlowReader) {
+        todo!()
+    }
+}
+
+impl FlowWorker {
+    /// The hash of a key, with the table's random key.
+    #[inline(always)]
+    pub fn hash(&self, _key: &FlowKey) -> FlowHash {
+        todo!()
+    }
+
+    /// Asks the CPU for the bucket.
+    #[inline(always)]
+    pub fn prefetch(&self, _hash: FlowHash) {
+        todo!()
+    }
+
+    /// Compares tags; asks the CPU for the record of the first match. `None` means that there is no such flow.
+    #[inline(always)]
+    pub fn probe(&self, _hash: FlowHash) -> Option<FlowId> {
+        todo!()
+    }
+
+    /// The entry of `key`: compares the candidate of [`FlowWorker::probe`] first, then (rare) other equal tags.
+    /// What it returns stays readable until this worker's next [`FlowWorker::quiescent`].
+    #[inline(always)]
+    pub fn get(
+        &self,
+        _key: &FlowKey,
+        _hash: FlowHash,
+        _candidate: Option<FlowId>,
+    ) -> Option<(FlowId, Program)> {
+        todo!()
+    }
+
+    /// Counts a packet on an entry: packets, bytes, last seen (written only when the tick changed).
+    #[inline(always)]
+    pub fn touch(&self, _id: FlowId, _bytes: usize, _now: Tick) {
+        todo!()
+    }
+
+    /// Stores an entry. If another worker stored one for the key meanwhile, returns that one's id.
+    ///
+    /// # Errors
+    /// [`NotLearned`]: the caller goes on without an entry.
+    pub fn learn(
+        &mut self,
+        _key: &FlowKey,
+        _hash: FlowHash,
+        _program: Program,
+        _now: Tick,
+    ) -> Result<FlowId, NotLearned> {
+        todo!()
+    }
+
+    /// Replaces the program of an entry, keeping its counters: a new record takes its place in the bucket.
+    ///
+    /// # Errors
+    /// [`NotLearned`]: the old entry stays; the caller goes on without.
+    pub fn relearn(
+        &mut self,
+        _id: FlowId,
+        _key: &FlowKey,
+        _hash: FlowHash,
+        _program: Program,
+        _now: Tick,
+    ) -> Result<FlowId, NotLearned> {
+        todo!()
+    }
+
+    /// Once per burst, while no id is held: lets retired records be used again, and looks at a bounded number of this
+    /// worker's records for expiry, paced by time. Returns how many expired.
+    pub fn quiescent(&mut self, _now: Nanos, _timeouts: &FlowTimeouts) -> usize {
+        todo!()
+    }
+}
+
+impl FlowReader {
+    /// Shows every live entry to `see`, until it returns false. Never stops a worker; an entry that changes meanwhile is
+    /// shown as it was or left out.
+    pub fn for_each(&mut self, _see: impl FnMut(FlowView) -> bool) {
+        todo!()
+    }
+
+    /// Entries in use, about.
+    pub fn len(&self) -> usize {
+        todo!()
+    }
+
+    /// Whether no entry is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The limit.
+    pub fn capacity(&self) -> usize {
+        todo!()
+    }
+}

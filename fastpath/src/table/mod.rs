@@ -1,0 +1,126 @@
+//! What control publishes and workers read. [`Tables`] is immutable: control builds a new one aside and publishes it
+//! whole ([`publish`]); workers load it once per burst. What changes too often for that (a neighbour's MAC, its VTEP) is in
+//! the shared [`neighbour::NeighbourTable`], behind an index.
+
+pub mod fib;
+pub mod neighbour;
+pub mod publish;
+pub mod vni;
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use ipnet::Ipv4Net;
+
+use self::{fib::Fib, vni::VniTable};
+use crate::types::{MacAddr, Mtu, NetId, PortId, Vid, Vni, VrfId, VtepId};
+
+/// One generation of the compiled configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Counts publications; shown as "generation N is live".
+    pub generation: u64,
+    /// By [`PortId`].
+    pub ports: Vec<Port>,
+    /// By [`NetId`]; entry 0 ([`NetId::NONE`]) and the entries of removed networks are `None`.
+    pub nets: Vec<Option<Arc<Net>>>,
+    /// By [`VrfId`]; entries of removed routing tables are `None`.
+    pub vrfs: Vec<Option<Arc<Vrf>>>,
+    /// Our own tunnel ends, by [`VtepId`]; at most [`VTEPS_MAX`].
+    pub vteps: Vec<Vtep>,
+    /// (VTEP, VNI) to network.
+    pub vnis: VniTable,
+}
+
+/// Most tunnel ends on one gateway (one per VXLAN pool).
+pub const VTEPS_MAX: usize = 64;
+
+impl Tables {
+    /// The network of this id.
+    #[inline]
+    pub fn net(&self, id: NetId) -> Option<&Net> {
+        self.nets.get(id.index())?.as_deref()
+    }
+
+    /// The routing table of this id.
+    #[inline]
+    pub fn vrf(&self, id: VrfId) -> Option<&Vrf> {
+        self.vrfs.get(id.index())?.as_deref()
+    }
+}
+
+/// A port: which network its untagged and tagged frames belong to.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// The network of untagged and priority-tagged frames.
+    pub untagged: NetId,
+    /// By VLAN id (4096 entries), [`NetId::NONE`] where nothing is attached; `None` for a port without tagged networks.
+    pub vlans: Option<Arc<[NetId]>>,
+}
+
+/// One network as the gateway is attached to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// The routing table that its packets are looked up in.
+    pub vrf: VrfId,
+    /// Our MAC on it.
+    pub mac: MacAddr,
+    /// Largest IP packet it carries.
+    pub mtu: Mtu,
+    /// Its addresses. A connected route for it is in the FIB.
+    pub prefix: Ipv4Net,
+    /// Our addresses on it, sorted; the first configured one is [`Net::address`].
+    pub addresses: Box<[Ipv4Addr]>,
+    /// Source of our ICMP errors and ARP requests here; `None` where we own no address (ARP then probes, RFC 5227).
+    pub address: Option<Ipv4Addr>,
+    /// How frames get there.
+    pub link: Link,
+}
+
+impl Net {
+    /// Whether we own `ip` on this network.
+    pub fn owns(&self, ip: Ipv4Addr) -> bool {
+        self.addresses.binary_search(&ip).is_ok()
+    }
+}
+
+/// How frames of a network travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Plain Ethernet on a port, 802.1Q-tagged where `vlan` is given.
+    Port {
+        /// The port.
+        port: PortId,
+        /// The tag.
+        vlan: Option<Vid>,
+    },
+    /// VXLAN from one of our tunnel ends.
+    Vxlan {
+        /// Ours.
+        vtep: VtepId,
+        /// The network's.
+        vni: Vni,
+    },
+}
+
+/// One of our tunnel ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vtep {
+    /// Our address on the underlay.
+    pub address: Ipv4Addr,
+    /// UDP port, both ways (4789 by RFC 7348; Linux and ZStack hosts use 8472).
+    pub udp_port: u16,
+    /// The underlay network that owns the address; a [`Link::Port`].
+    pub underlay: NetId,
+}
+
+/// A routing table.
+#[derive(Clone, Debug)]
+pub struct Vrf {
+    /// Bumped when a policy of this VRF changes; flow entries of another generation are decided again.
+    pub generation: u32,
+    /// Whether packets of this VRF use flow entries (`true`), or are decided one by one (`false`). The one place that says
+    /// which path a VPC takes; see `docs/adr/`.
+    pub tracked: bool,
+    /// Longest prefix match.
+    pub fib: Arc<Fib>,
+}
