@@ -1,11 +1,14 @@
 //! The packet engine. Core: bytes, tables and time in; verdicts out. No I/O, no clock, no allocation after start. Start
 //! reading at [`pipeline`], the packet's way.
 
+#![deny(unsafe_code)]
+
 pub mod buffer;
 pub mod channel;
 pub mod counter;
 pub mod flow;
 pub mod io;
+pub mod prefetch;
 pub mod reason;
 pub mod table;
 pub mod types;
