@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use thiserror::Error;
+
 use crate::{
     table::neighbour::NeighbourId,
     types::{Nanos, NetId, Tick},
@@ -152,10 +154,40 @@ pub struct FlowWorker {}
 #[derive(Debug)]
 pub struct FlowReader {}
 
+/// Why there is no flow table.
+#[derive(Debug, Error)]
+pub enum FlowTableError {
+    /// More than [`FlowTable::MAX_CAPACITY`].
+    #[error("{capacity} flows are too many; give {max} or fewer", max = FlowTable::MAX_CAPACITY)]
+    TooLarge {
+        /// What was asked for.
+        capacity: usize,
+    },
+    /// The kernel refused the memory.
+    #[error(
+        "no memory for a flow table of {capacity} flows ({bytes} bytes); give fewer flows or more memory"
+    )]
+    NoMemory {
+        /// What was asked for.
+        capacity: usize,
+        /// The size of the region.
+        bytes: usize,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
 impl FlowTable {
+    /// The most flows (directions) one table takes: 2^28.
+    pub const MAX_CAPACITY: usize = 1 << 28;
+
     /// A table for `capacity` flows (directions), for `workers` workers, in hugepages where the kernel has some.
     /// Returns one hold per worker and one for control.
-    pub fn new(_capacity: usize, _workers: usize) -> (Vec<FlowWorker>, FlowReader) {
+    ///
+    /// # Errors
+    /// [`FlowTableError`]: the capacity is above [`FlowTable::MAX_CAPACITY`], or there is not so much memory.
+    #[expect(clippy::new_ret_no_self, reason = "the table is only reached through its holds")]
+    pub fn new(_capacity: usize, _workers: usize) -> Result<(Vec<FlowWorker>, FlowReader), FlowTableError> {
         todo!()
     }
 }
