@@ -1,0 +1,62 @@
+# The entry points of the project. `make` lists them; CI calls the same ones (.ci/run). No logic here: what outgrows a
+# line is a program in tests/src/bin or a script in deploy/.
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Release builds inline DPDK's C functions into Rust where rustc's LLVM has its clang (docs/adr); a plain build otherwise.
+LTO    := $(if $(shell command -v clang-22),--config .cargo/lto.toml)
+
+.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update bench fuzz doc run doctor
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what the build and the tests need (Debian packages, Rust components, cargo-deny)
+	@deploy/install-deps.sh all
+
+deps-build: ## install what the build and the demo need
+	@deploy/install-deps.sh build
+
+build: deps-build ## build the gateway, target/release/tidegate
+	$(CARGO) $(LTO) build --release -p tidegate-control
+
+demo: build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
+	$(CARGO) $(LTO) build --release -p tidegate-tests --bin tidegate-demo
+	$(TARGET)/release/tidegate-demo --gateway $(TARGET)/release/tidegate
+
+check: ## format, lints, licences, spelling
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) deny --log-level error check licenses bans sources
+	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny check --disable-fetch advisories; else echo "advisories not checked: the RustSec database cannot be reached from here"; fi
+	codespell
+
+test: deps check test-core test-dpdk test-lab test-loom ## everything
+
+test-core: ## the part without DPDK and root: unit, packet tables, goldens, properties, architecture
+	$(CARGO) test --workspace --exclude dpdk-sys --no-default-features
+
+test-dpdk: ## the DPDK rim and the daemon on vdevs, no hugepages
+	$(CARGO) test -p dpdk-sys -p tidegate-fastpath -p tidegate-control --features tidegate-fastpath/dpdk,tidegate-control/dpdk
+
+test-lab: build ## the gateway among kernel hosts in network namespaces, on net_tap and net_pcap (root)
+	TIDEGATE=$(abspath $(TARGET))/release/tidegate $(CARGO) test -p tidegate-tests --test lab -- --test-threads=1
+
+test-loom: ## every interleaving of the lock-free parts
+	$(CARGO) --config .cargo/loom.toml test --release -p tidegate-fastpath --lib --target-dir $(TARGET)/loom loom
+
+golden-update: ## write the expected pcaps and counters of tests/golden anew; review the diff like code
+	GOLDEN_UPDATE=1 $(CARGO) test -p tidegate-tests --test golden
+
+bench: build ## cycles per packet; ARGS="--help" for more
+	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(ARGS)
+
+fuzz: ## run one fuzz target: make fuzz NAME=pipeline ARGS=-max_total_time=60
+	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $(NAME) -- $(ARGS)
+
+doc: ## API documentation in target/doc
+	$(CARGO) doc --workspace --no-deps
+
+run: build ## run the gateway in the foreground: make run CONFIG=file.yaml (root)
+	$(TARGET)/release/tidegate run --config $(CONFIG)
+
+doctor: ## say what this machine lacks: DPDK, hugepages, namespaces, tools
+	@$(CARGO) run -q -p tidegate-tests --bin tidegate-doctor

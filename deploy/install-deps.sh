@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs what the build and the tests need and is not there yet: Debian packages, Rust components, cargo-deny.
+# Runs again without harm, asks nothing, and touches the network only when something is missing.
+#   install-deps.sh [build|all]     build: what `make build` and `make demo` need; all (default): the checks too
+set -eu
+what=${1:-all}
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok'; }
+missing() { for p in "$@"; do installed "$p" || printf '%s ' "$p"; done; }
+offered() { apt-cache show "$1" >/dev/null 2>&1; }
+
+command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or later first (https://rustup.rs)" >&2; exit 1; }
+command -v dpkg-query >/dev/null || {
+    echo "this is no Debian: install DPDK 22.11 or later with its headers, pkg-config, a C compiler, libclang, iproute2," \
+         "iperf3, tcpdump, ping, ethtool, curl and codespell by hand" >&2
+    exit 0
+}
+
+# The LLVM major of rustc, so that the linker inlines DPDK's C into Rust; without it the build is plain, and slower.
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+need=$(missing libdpdk-dev pkg-config iproute2 iputils-ping iperf3 tcpdump ethtool curl nftables ca-certificates)
+lto=$(missing "clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev")
+[ "$what" = build ] || need="$need$(missing codespell)"
+
+if [ -n "$need$lto" ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -qq
+    if [ -n "$lto" ] && ! offered "clang-$llvm"; then
+        echo "no clang-$llvm here: the build will be plain, without inlining of DPDK's C functions"
+        lto=$(missing clang libclang-dev)
+    fi
+    # shellcheck disable=SC2086 # lists of words
+    [ -z "$need$lto" ] || as_root apt-get install -qq -y --no-install-recommends $need $lto
+fi
+
+[ "$what" = all ] || exit 0
+cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked --quiet
