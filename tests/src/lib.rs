@@ -1,1 +1,6 @@
-//! Tests that see everything.
+//! Tests that see everything, and what they stand on: [`lab`] builds networks of real kernel hosts around a real
+//! gateway, [`packet`] writes packets as text.
+
+#![forbid(unsafe_code)]
+
+pub mod lab;

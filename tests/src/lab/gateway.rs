@@ -1,0 +1,140 @@
+//! The gateway process, and what it says of itself.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Lab, Netns, netns::output, process::Running, wait_for};
+
+/// A running `tidegate run` in a namespace of its own, with its files in a folder of its own.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Running,
+    netns: Netns,
+    dir: TempDir,
+    binary: PathBuf,
+}
+
+impl Gateway {
+    /// Starts it and waits until its control socket answers. In `config`, `{dir}` stands for its folder.
+    ///
+    /// # Errors
+    /// When it ends or does not answer, with what it wrote.
+    pub fn start(lab: &Lab, config: &str) -> Result<Gateway> {
+        let dir = tempfile::Builder::new().prefix(&lab.unique("tidegate")).tempdir()?;
+        let netns = lab.netns("gateway")?;
+        let binary = binary()?;
+        let file = write_config(dir.path(), config)?;
+        let mut command = netns.command(&binary.display().to_string());
+        command.args(["run", "--config"]).arg(file);
+        let process = Running::start(command)?;
+        let mut gateway = Gateway { process, netns, dir, binary };
+        gateway.ready()?;
+        Ok(gateway)
+    }
+
+    /// Its namespace; its TAPs appear here.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Its folder: configuration, control socket, state.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where `tidegate show` finds it.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Running {
+        &mut self.process
+    }
+
+    /// Runs the same binary with a subcommand, against this gateway, and returns what it printed.
+    ///
+    /// # Errors
+    /// What it wrote to standard error when it exits with another code than 0.
+    pub fn tidegate(&self, words: &str) -> Result<String> {
+        let mut command = self.netns.command(&self.binary.display().to_string());
+        output(command.args(words.split_whitespace()).arg("--socket").arg(self.socket()))
+    }
+
+    /// `tidegate show WHAT`, as people see it.
+    ///
+    /// # Errors
+    /// See [`Gateway::tidegate`].
+    pub fn show(&self, what: &str) -> Result<String> {
+        self.tidegate(&format!("show {what}"))
+    }
+
+    /// `tidegate show WHAT --json`.
+    ///
+    /// # Errors
+    /// See [`Gateway::tidegate`].
+    pub fn json(&self, what: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.tidegate(&format!("show {what} --json"))?)?)
+    }
+
+    /// Writes a new configuration and has it read; returns when it is in force.
+    ///
+    /// # Errors
+    /// What the gateway found wrong with it.
+    pub fn reload(&self, config: &str) -> Result<String> {
+        write_config(self.dir.path(), config)?;
+        self.tidegate("reload")
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not end, or not with code 0.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait()?;
+        ensure!(status.success(), "the gateway ended with {status}:\n{}", self.process.text());
+        Ok(())
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        let mut ended = None;
+        let up = wait_for("the gateway to answer", || {
+            ended = self.process.ended().ok().flatten();
+            (ended.is_some() || self.json("ports").is_ok()).then_some(())
+        });
+        match (up, ended) {
+            (Ok(()), None) => Ok(()),
+            (_, Some(status)) => bail!("the gateway ended with {status}:\n{}", self.process.text()),
+            (Err(late), None) => Err(late.context(self.process.text())),
+        }
+    }
+}
+
+/// The binary under test: `TIDEGATE`, or `tidegate` beside or above this program.
+///
+/// # Errors
+/// When there is none; build it first.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("TIDEGATE") {
+        return Ok(path.into());
+    }
+    let exe = env::current_exe()?;
+    let near = exe.ancestors().skip(1).take(2).map(|dir| dir.join("tidegate"));
+    near.into_iter()
+        .find(|path| path.is_file())
+        .context("no gateway binary; run `make build` or set TIDEGATE")
+}
+
+fn write_config(dir: &Path, config: &str) -> Result<PathBuf> {
+    let file = dir.join("gateway.yaml");
+    fs::write(&file, config.replace("{dir}", &dir.display().to_string()))?;
+    Ok(file)
+}

@@ -1,0 +1,123 @@
+//! Processes that run beside a test and end with it.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait_for;
+
+/// A process in the background; SIGTERM on drop, then SIGKILL. Its output is kept.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    output: Arc<Mutex<Vec<String>>>,
+}
+
+impl Running {
+    /// Starts it. It ends with the thread that started it, however that one ends.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn start(mut command: Command) -> Result<Running> {
+        let mut guarded = Command::new("setpriv");
+        guarded.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program()).args(command.get_args());
+        guarded.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        command = guarded;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{command:?} cannot start"))?;
+        let output = Arc::default();
+        collect(child.stdout.take(), &output);
+        collect(child.stderr.take(), &output);
+        Ok(Running { child, output })
+    }
+
+    /// Waits until a line of its output contains `text`; such a program is ready then.
+    ///
+    /// # Errors
+    /// When it ends or is silent.
+    pub fn until(self, text: &str) -> Result<Running> {
+        wait_for(&format!("the line `{text}`"), || {
+            self.output_lines().iter().any(|line| line.contains(text)).then_some(())
+        })
+        .with_context(|| self.text())?;
+        Ok(self)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a pid is positive")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Its pid.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended, and how.
+    ///
+    /// # Errors
+    /// From the kernel.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        wait_for("a process to end", || self.child.try_wait().transpose())?.context("waiting for a process")
+    }
+
+    /// SIGINT, and waits for the end; for programs that finish their work on it.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn interrupt(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::INT)?;
+        self.wait()
+    }
+
+    /// What it has written so far, both streams.
+    pub fn output_lines(&self) -> Vec<String> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it has written so far, as one text.
+    pub fn text(&self) -> String {
+        self.output_lines().join("\n")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal(Signal::TERM);
+            if self.wait().is_err() {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+        }
+    }
+}
+
+/// Reads lines on a thread of its own until the stream ends.
+fn collect(stream: Option<impl Read + Send + 'static>, output: &Arc<Mutex<Vec<String>>>) {
+    let Some(stream) = stream else { return };
+    let output = Arc::clone(output);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            output.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+}
