@@ -1,1 +1,4 @@
 //! The control thread and its tools.
+
+pub mod neighbour;
+pub mod vtep;

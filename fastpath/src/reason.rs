@@ -2,6 +2,7 @@
 //! per-worker counters, the metric label, the `show drops` line and the table in `docs/drops.md` all grow from it.
 
 /// Declares a one-byte enum whose variants carry a metric label and a phrase (their doc comment).
+#[macro_export]
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $( $(#[doc = $phrase:literal])+ $variant:ident = $label:literal, )+ }) => {
         $(#[$doc])*
