@@ -1,4 +1,7 @@
 //! The control thread and its tools.
 
+pub mod compile;
+pub mod config;
 pub mod neighbour;
+pub mod state;
 pub mod vtep;

@@ -1,0 +1,347 @@
+//! The configuration as it is meant: checked types only. [`parse`] turns a document into a [`Config`] or into the list of
+//! everything that is wrong with it.
+//!
+//! text → [`tree`] (any YAML or JSON) → [`shape`] (keys and types, by the schema of [`raw`]) → [`raw::RawConfig`] (exactly
+//! the file) → [`check`] (what it means) → [`Config`]. No step stops at the first problem, and none panics on any input.
+//! Nothing here reads anything but the one file, and nothing here keeps state: the same text gives the same answer.
+
+pub mod problem;
+pub mod raw;
+
+use std::{fmt, net::Ipv4Addr, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use ipnet::Ipv4Net;
+use tidegate_fastpath::types::{MacAddr, Mtu, Vid, Vni};
+
+pub use self::problem::{Problem, Problems};
+
+/// The name of an object, unique within its kind: 1 to 64 letters, digits, `.`, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(Arc<str>);
+
+impl Id {
+    /// Longest id, in characters.
+    pub const LEN_MAX: usize = 64;
+
+    /// `None` if `text` is no id.
+    pub fn new(text: &str) -> Option<Id> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fits = (1..=Id::LEN_MAX).contains(&text.len()) && !text.starts_with(['-', '.']);
+        (fits && text.chars().all(legal)).then(|| Id(text.into()))
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl serde::Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A document that holds: every reference leads somewhere, nothing overlaps that must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This host.
+    pub gateway: Gateway,
+    /// VXLAN underlays.
+    pub pools: Vec<VxlanPool>,
+    /// Public networks.
+    pub public_networks: Vec<PublicNetwork>,
+    /// VPC routers.
+    pub vpcs: Vec<Vpc>,
+    /// Subnets of VPCs.
+    pub networks: Vec<VpcNetwork>,
+    /// Routes, in the order of the document; of two equal ones the first is in force.
+    pub routes: Vec<Route>,
+}
+
+/// A logical core as DPDK numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LcoreId(pub u16);
+
+impl fmt::Display for LcoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether memory comes from hugepages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hugepages {
+    /// Where the kernel has some.
+    Auto,
+    /// Refuse to start without.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// What a worker does when nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Polls on.
+    Busy,
+    /// Sleeps for microseconds.
+    Adaptive,
+}
+
+/// This host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where workers run; not empty, no duplicates.
+    pub workers: Vec<LcoreId>,
+    /// Where the control thread runs; not one of `workers`.
+    pub control_lcore: Option<LcoreId>,
+    /// Kind of memory.
+    pub hugepages: Hugepages,
+    /// What idle workers do.
+    pub poll: Poll,
+    /// Ports; not empty.
+    pub ports: Vec<Port>,
+    /// Where `/metrics` is served; `None` for nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Directory of what outlives the process.
+    pub state: PathBuf,
+    /// Unix socket of the tools.
+    pub control_socket: PathBuf,
+    /// Sizes and rates.
+    pub limits: Limits,
+    /// Times of ageing.
+    pub timeouts: Timeouts,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub id: Id,
+    /// The DPDK device with its arguments.
+    pub device: String,
+    /// Largest IP packet on the wire.
+    pub mtu: Mtu,
+    /// Instead of the device's own.
+    pub mac: Option<MacAddr>,
+    /// Receive queues; `None` for one per worker.
+    pub queues: Option<u16>,
+    /// The gateway's own untagged subnet here.
+    pub subnet: Option<PortSubnet>,
+}
+
+/// The gateway's own addresses on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSubnet {
+    /// The subnet, host bits clear.
+    pub prefix: Ipv4Net,
+    /// Our addresses in it, in the order of the document; not empty.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Next hop for everything else; in the subnet and not ours.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// Sizes and rates; see `docs/config.md` for ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flow entries, one per direction.
+    pub flows: usize,
+    /// Neighbour entries.
+    pub neighbours: usize,
+    /// Highest [`NetId`](tidegate_fastpath::types::NetId).
+    pub networks: u16,
+    /// Places per ring.
+    pub ring: usize,
+    /// Packets that a worker holds for neighbours.
+    pub held_packets: usize,
+    /// Per worker.
+    pub icmp_errors_per_second: u32,
+    /// Per worker and punt reason.
+    pub punts_per_second: u32,
+}
+
+/// Times of ageing; see `docs/config.md` for ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A flow entry without packets goes after this.
+    pub flow_idle_s: u32,
+    /// A neighbour is probed after this.
+    pub neighbour_reachable_s: u32,
+    /// Between two requests.
+    pub neighbour_retry_ms: u32,
+    /// Requests without answer.
+    pub neighbour_probes: u32,
+}
+
+/// VNIs from first to last, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VniRange {
+    /// The lowest.
+    pub first: Vni,
+    /// The highest; not below `first`.
+    pub last: Vni,
+}
+
+impl VniRange {
+    /// Whether `vni` is in it.
+    pub fn contains(self, vni: Vni) -> bool {
+        (self.first..=self.last).contains(&vni)
+    }
+
+    /// Whether some VNI is in both.
+    pub fn overlaps(self, other: VniRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for VniRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// A VXLAN underlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VxlanPool {
+    /// Its name.
+    pub id: Id,
+    /// The VNIs of its networks.
+    pub vni_range: VniRange,
+    /// What our VTEP address was found by.
+    pub vtep_cidr: Ipv4Net,
+    /// UDP port, both ways.
+    pub udp_port: u16,
+    /// VTEPs known from the start; sorted, none of them ours.
+    pub remote_vteps: Vec<Ipv4Addr>,
+    /// Our VTEP address: one of the addresses of `underlay`.
+    pub vtep: Ipv4Addr,
+    /// The port that has it.
+    pub underlay: Id,
+}
+
+/// A public network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicNetwork {
+    /// Its name.
+    pub id: Id,
+    /// Its port.
+    pub port: Id,
+    /// Its tag.
+    pub vlan: Option<Vid>,
+    /// Its addresses.
+    pub cidr: Ipv4Net,
+    /// Upstream next hop.
+    pub gateway: Option<Ipv4Addr>,
+    /// Our address.
+    pub address: Option<Ipv4Addr>,
+    /// Largest IP packet.
+    pub mtu: Mtu,
+}
+
+/// A VPC router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    /// Its name.
+    pub id: Id,
+    /// Whose it is.
+    pub account: Option<String>,
+    /// Whether its packets use flow entries.
+    pub flow_tracking: bool,
+}
+
+/// A subnet of a VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcNetwork {
+    /// Its name.
+    pub id: Id,
+    /// Its VPC router.
+    pub vpc: Id,
+    /// Its addresses.
+    pub cidr: Ipv4Net,
+    /// Our address on it.
+    pub gateway: Ipv4Addr,
+    /// What VMs get, first and last.
+    pub ip_ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// What it is bound to.
+    pub link: NetworkLink,
+    /// Largest IP packet.
+    pub mtu: Mtu,
+}
+
+/// What a VPC network is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkLink {
+    /// A VNI of a pool.
+    Vxlan {
+        /// The pool.
+        pool: Id,
+        /// The VNI.
+        vni: Vni,
+    },
+    /// Frames of a port.
+    Port {
+        /// The port.
+        port: Id,
+        /// The tag; untagged frames without.
+        vlan: Option<Vid>,
+    },
+}
+
+/// Whose routing table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableKey {
+    /// The gateway's own addresses.
+    Underlay,
+    /// A public network's.
+    Public(Id),
+    /// A VPC router's.
+    Vpc(Id),
+}
+
+impl fmt::Display for TableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TableKey::Underlay => f.pad("underlay"),
+            TableKey::Public(id) | TableKey::Vpc(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A configured route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The table it is in; never the underlay's.
+    pub table: TableKey,
+    /// Where packets go to; host bits clear.
+    pub destination: Ipv4Net,
+    /// Lower wins.
+    pub priority: u8,
+    /// Where it leads.
+    pub target: RouteTarget,
+}
+
+/// Where a configured route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// By this address.
+    NextHop(Ipv4Addr),
+    /// Nowhere.
+    Blackhole,
+    /// Into another table.
+    Leak(TableKey),
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// [`Problems`] with everything that is wrong with it; the configuration in force is not concerned.
+pub fn parse(_text: &str) -> Result<Config, Problems> {
+    todo!()
+}

@@ -1,0 +1,268 @@
+//! Desired state: a [`Config`] and the numbers under which workers know its objects. A number stays with its object from
+//! one reload to the next; a freed number is used again only when all others have been, oldest first, so that what a
+//! worker or a flow entry still holds of a removed object does not name a new one soon.
+//!
+//! Nothing here depends on the machine: the same configs in the same order give the same numbers.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    hash::Hash,
+    net::Ipv4Addr,
+    sync::Arc,
+};
+
+use tidegate_fastpath::{
+    table::VTEPS_MAX,
+    types::{NetId, PortId, VrfId, VtepId},
+};
+
+use crate::config::{Config, Id, TableKey};
+
+/// What a [`NetId`] stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NetKey {
+    /// The gateway's own addresses on a port.
+    Port(Id),
+    /// A public network.
+    Public(Id),
+    /// A VPC network.
+    Vpc(Id),
+}
+
+impl NetKey {
+    /// The id of the port or network.
+    pub fn id(&self) -> &Id {
+        match self {
+            NetKey::Port(id) | NetKey::Public(id) | NetKey::Vpc(id) => id,
+        }
+    }
+}
+
+impl fmt::Display for NetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id().fmt(f)
+    }
+}
+
+/// What a [`VtepId`] stands for. Pools with the same address and UDP port share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VtepKey {
+    /// Ours.
+    pub address: Ipv4Addr,
+    /// Both ways.
+    pub udp_port: u16,
+}
+
+/// The routing table of the gateway's own addresses; always there.
+pub const UNDERLAY: VrfId = VrfId(0);
+
+/// A configuration with stable numbers.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    config: Arc<Config>,
+    ports: Numbers<Id>,
+    nets: Numbers<NetKey>,
+    vrfs: Numbers<TableKey>,
+    vteps: Numbers<VtepKey>,
+}
+
+impl Desired {
+    /// The first configuration after start.
+    pub fn new(config: Config) -> Desired {
+        let empty = Desired {
+            config: Arc::new(config),
+            ports: Numbers::new(0, 31),
+            nets: Numbers::new(1, u16::MAX),
+            vrfs: Numbers::new(0, u16::MAX),
+            vteps: Numbers::new(0, VTEPS_MAX as u16 - 1),
+        };
+        empty.renumber()
+    }
+
+    /// What follows when `config` replaces the present one. Objects that are in both keep their numbers.
+    pub fn next(&self, config: Config) -> Desired {
+        Desired { config: Arc::new(config), ..self.clone() }.renumber()
+    }
+
+    fn renumber(mut self) -> Desired {
+        let config = Arc::clone(&self.config);
+        self.ports.keep(config.gateway.ports.iter().map(|p| p.id.clone()).collect());
+        self.nets.last = config.gateway.limits.networks;
+        self.nets.keep(net_keys(&config).collect());
+        self.vrfs.keep(table_keys(&config).collect());
+        let vteps = config.pools.iter().map(|p| VtepKey { address: p.vtep, udp_port: p.udp_port });
+        self.vteps.keep(vteps.collect());
+        self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The number of a port.
+    pub fn port(&self, id: &Id) -> Option<PortId> {
+        self.ports.number(id).map(PortId)
+    }
+
+    /// The port of a number.
+    pub fn port_key(&self, id: PortId) -> Option<&Id> {
+        self.ports.key(id.0)
+    }
+
+    /// The number of a network.
+    pub fn net(&self, key: &NetKey) -> Option<NetId> {
+        self.nets.number(key).map(NetId)
+    }
+
+    /// The network of a number.
+    pub fn net_key(&self, id: NetId) -> Option<&NetKey> {
+        self.nets.key(id.0)
+    }
+
+    /// All networks, by number.
+    pub fn nets(&self) -> impl Iterator<Item = (NetId, &NetKey)> {
+        self.nets.iter().map(|(number, key)| (NetId(number), key))
+    }
+
+    /// The number of a routing table.
+    pub fn vrf(&self, key: &TableKey) -> Option<VrfId> {
+        self.vrfs.number(key).map(VrfId)
+    }
+
+    /// The routing table of a number.
+    pub fn vrf_key(&self, id: VrfId) -> Option<&TableKey> {
+        self.vrfs.key(id.0)
+    }
+
+    /// All routing tables, by number.
+    pub fn vrfs(&self) -> impl Iterator<Item = (VrfId, &TableKey)> {
+        self.vrfs.iter().map(|(number, key)| (VrfId(number), key))
+    }
+
+    /// The number of a tunnel end.
+    pub fn vtep(&self, key: VtepKey) -> Option<VtepId> {
+        self.vteps.number(&key).map(VtepId)
+    }
+
+    /// The tunnel end of a number.
+    pub fn vtep_key(&self, id: VtepId) -> Option<VtepKey> {
+        self.vteps.key(id.0).copied()
+    }
+
+    /// All tunnel ends, by number.
+    pub fn vteps(&self) -> impl Iterator<Item = (VtepId, VtepKey)> {
+        self.vteps.iter().map(|(number, key)| (VtepId(number), *key))
+    }
+}
+
+/// Everything that gets a [`NetId`].
+fn net_keys(config: &Config) -> impl Iterator<Item = NetKey> {
+    let ports = config.gateway.ports.iter().filter(|p| p.subnet.is_some());
+    let ports = ports.map(|p| NetKey::Port(p.id.clone()));
+    let public = config.public_networks.iter().map(|n| NetKey::Public(n.id.clone()));
+    ports.chain(public).chain(config.networks.iter().map(|n| NetKey::Vpc(n.id.clone())))
+}
+
+/// Everything that gets a [`VrfId`]; the underlay first, so that it is [`UNDERLAY`].
+fn table_keys(config: &Config) -> impl Iterator<Item = TableKey> {
+    let public = config.public_networks.iter().map(|n| TableKey::Public(n.id.clone()));
+    let vpcs = config.vpcs.iter().map(|v| TableKey::Vpc(v.id.clone()));
+    std::iter::once(TableKey::Underlay).chain(public).chain(vpcs)
+}
+
+/// Keys and their numbers, both ways.
+#[derive(Clone, Debug)]
+struct Numbers<K> {
+    /// The lowest number.
+    first: u16,
+    /// Numbers up to here are used before freed ones.
+    last: u16,
+    /// By number less `first`.
+    keys: Vec<Option<K>>,
+    numbers: HashMap<K, u16>,
+    /// Oldest first.
+    freed: VecDeque<u16>,
+}
+
+impl<K: Clone + Eq + Hash> Numbers<K> {
+    fn new(first: u16, last: u16) -> Numbers<K> {
+        Numbers { first, last, keys: Vec::new(), numbers: HashMap::new(), freed: VecDeque::new() }
+    }
+
+    fn number(&self, key: &K) -> Option<u16> {
+        self.numbers.get(key).copied()
+    }
+
+    fn key(&self, number: u16) -> Option<&K> {
+        self.keys.get(usize::from(number.checked_sub(self.first)?))?.as_ref()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u16, &K)> {
+        let numbered = (self.first..).zip(&self.keys);
+        numbered.filter_map(|(number, key)| Some((number, key.as_ref()?)))
+    }
+
+    /// Frees the numbers of keys that are not in `wanted`, and gives numbers to those that have none. There is room:
+    /// the check of the configuration has counted.
+    fn keep(&mut self, wanted: Vec<K>) {
+        let set: HashSet<&K> = wanted.iter().collect();
+        for (number, slot) in (self.first..).zip(&mut self.keys) {
+            if slot.as_ref().is_some_and(|key| !set.contains(key)) {
+                if let Some(key) = slot.take() {
+                    self.numbers.remove(&key);
+                }
+                self.freed.push_back(number);
+            }
+        }
+        for key in wanted {
+            if !self.numbers.contains_key(&key) {
+                self.add(key);
+            }
+        }
+    }
+
+    fn add(&mut self, key: K) {
+        let next = usize::from(self.first) + self.keys.len();
+        let reused = if next <= usize::from(self.last) { None } else { self.freed.pop_front() };
+        let number = match reused {
+            Some(number) => number,
+            None => {
+                let Ok(number) = u16::try_from(next) else { return };
+                self.keys.push(None);
+                number
+            }
+        };
+        self.keys[usize::from(number - self.first)] = Some(key.clone());
+        self.numbers.insert(key, number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(of: &mut Numbers<char>, keys: &str) -> Vec<u16> {
+        of.keep(keys.chars().collect());
+        keys.chars().map(|key| of.number(&key).unwrap()).collect()
+    }
+
+    #[test]
+    fn numbers_stay_and_freed_ones_come_last_oldest_first() {
+        let mut n = Numbers::new(1, 5);
+        assert_eq!(numbers(&mut n, "abc"), [1, 2, 3]);
+        assert_eq!(numbers(&mut n, "c"), [3]);
+        assert_eq!(numbers(&mut n, "cde"), [3, 4, 5], "1 and 2 are free and not used yet");
+        assert_eq!(numbers(&mut n, "fced"), [1, 3, 5, 4], "all were used: the oldest freed one");
+        assert_eq!((n.key(1), n.key(2), n.key(0), n.key(6)), (Some(&'f'), None, None, None));
+        assert_eq!(n.iter().map(|(_, key)| *key).collect::<String>(), "fcde");
+    }
+
+    #[test]
+    fn a_replaced_set_of_full_size_still_fits() {
+        let mut n = Numbers::new(0, 2);
+        assert_eq!(numbers(&mut n, "abc"), [0, 1, 2]);
+        assert_eq!(numbers(&mut n, "xyz"), [0, 1, 2]);
+    }
+}
