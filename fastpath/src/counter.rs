@@ -121,7 +121,7 @@ impl Counters {
 
     /// Counts a drop against the network the packet came from ([`NetId::NONE`] before it is known).
     #[inline(always)]
-    pub fn drop(&self, net: NetId, reason: DropReason) {
+    pub fn dropped(&self, net: NetId, reason: DropReason) {
         if let Some(net) = self.nets.get(net.index()) {
             net.drops[reason.index()].add(1);
         }

@@ -171,27 +171,10 @@ reasons! {
         MssClamped = "mss_clamped",
         /// Packets cut into fragments.
         Fragmented = "fragmented",
-        /// Packets that began to wait for a neighbour.
-        Held = "held",
         /// A VM's frames came from another VTEP or MAC than known; control was told.
         Moved = "moved",
         /// Notices to control refused because the ring was full.
         NoticeFull = "notice_full",
-    }
-}
-
-/// How a packet leaves the packet path without being transmitted or held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Dropped, counted under the reason.
-    Drop(DropReason),
-    /// Taken by control.
-    Punt(PuntReason),
-}
-
-impl From<DropReason> for Exit {
-    fn from(reason: DropReason) -> Exit {
-        Exit::Drop(reason)
     }
 }
 
@@ -206,10 +189,5 @@ mod tests {
         labels.dedup();
         assert_eq!(labels.len(), DropReason::COUNT);
         assert!(labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
-    }
-
-    #[test]
-    fn an_exit_fits_a_register() {
-        assert!(size_of::<Result<crate::types::PortId, Exit>>() <= 4);
     }
 }

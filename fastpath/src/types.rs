@@ -191,7 +191,7 @@ pub struct BadMtu(pub u32);
 impl Mtu {
     /// RFC 1122 §3.3.2: every host takes 576 bytes.
     pub const MIN: u32 = 576;
-    /// Jumbo frames as the field builds them: 9216 minus nothing of ours.
+    /// Jumbo frames as the field builds them.
     pub const MAX: u32 = 9216;
 
     /// # Errors

@@ -41,6 +41,14 @@ impl Tables {
         self.nets.get(id.index())?.as_deref()
     }
 
+    /// The tunnel end that a VXLAN network sends from.
+    pub fn vtep_of(&self, net: &Net) -> Option<&Vtep> {
+        match net.link {
+            Link::Vxlan { vtep, .. } => self.vteps.get(vtep.index()),
+            Link::Port { .. } => None,
+        }
+    }
+
     /// The routing table of this id.
     #[inline]
     pub fn vrf(&self, id: VrfId) -> Option<&Vrf> {

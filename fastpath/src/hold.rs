@@ -1,0 +1,87 @@
+//! Packets that wait for a neighbour to be resolved. Bounded in number, per destination and in time; in order.
+
+use std::collections::VecDeque;
+
+use crate::{pipeline::Packet, types::Nanos};
+
+/// Destinations share this many places for the bound per destination.
+const CLASSES: usize = 256;
+/// How often a waiting packet is tried again.
+const RETRY: Nanos = Nanos::from_ms(5);
+
+/// One that waits.
+#[derive(Debug)]
+pub(crate) struct Held<B> {
+    /// The packet, unchanged since it was parsed.
+    pub(crate) buffer: B,
+    /// What was parsed.
+    pub(crate) packet: Packet,
+    /// When to give up.
+    pub(crate) deadline: Nanos,
+    retry: Nanos,
+}
+
+/// The waiting packets of one worker.
+#[derive(Debug)]
+pub(crate) struct HoldQueue<B> {
+    queue: VecDeque<Held<B>>,
+    len_max: usize,
+    per_destination_max: u8,
+    by_class: [u8; CLASSES],
+}
+
+impl<B> HoldQueue<B> {
+    /// A queue of at most `len_max` packets, at most `per_destination_max` for one destination (destinations that fall
+    /// together share the bound).
+    pub(crate) fn new(len_max: usize, per_destination_max: u8) -> HoldQueue<B> {
+        HoldQueue {
+            queue: VecDeque::with_capacity(len_max),
+            len_max,
+            per_destination_max,
+            by_class: [0; CLASSES],
+        }
+    }
+
+    /// Lets a packet wait until `deadline`.
+    ///
+    /// # Errors
+    /// Gives it back when there is no room.
+    pub(crate) fn push(
+        &mut self,
+        buffer: B,
+        packet: Packet,
+        deadline: Nanos,
+        now: Nanos,
+    ) -> Result<(), (B, Packet)> {
+        let class = class(&packet);
+        if self.queue.len() >= self.len_max || self.by_class[class] >= self.per_destination_max {
+            return Err((buffer, packet));
+        }
+        self.by_class[class] += 1;
+        self.queue.push_back(Held { buffer, packet, deadline, retry: Nanos(now.0 + RETRY.0) });
+        Ok(())
+    }
+
+    /// The longest-waiting packet that is due for another try.
+    pub(crate) fn pop_due(&mut self, now: Nanos) -> Option<Held<B>> {
+        let due = self.queue.front().is_some_and(|held| held.retry <= now);
+        if due { self.pop() } else { None }
+    }
+
+    /// The longest-waiting packet.
+    pub(crate) fn pop(&mut self) -> Option<Held<B>> {
+        let held = self.queue.pop_front()?;
+        self.by_class[class(&held.packet)] -= 1;
+        Some(held)
+    }
+
+    /// Packets that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+fn class(packet: &Packet) -> usize {
+    let mixed = packet.ip.destination.to_bits().wrapping_mul(0x9e37_79b1) ^ u32::from(packet.origin.net.0);
+    (mixed >> 24) as usize % CLASSES
+}

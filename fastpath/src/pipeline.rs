@@ -1,0 +1,525 @@
+//! The packet's way, top to bottom. Start here.
+//!
+//! ```text
+//!  process   a burst from a port            inject   frames that control wants sent
+//!     │                                        │
+//!  receive   ingress: which network? what?     │         retry   packets that waited
+//!     ├── ARP ─► answer it, tell control       │            │
+//!     │                                        │            │
+//!  forward ◄───────────────────────────────────┴────────────┘
+//!     ├─ program   one flow lookup; on a miss: route::decide, then learn
+//!     └─ apply     TTL, MTU, MSS, adjacency, encap ─► outbox
+//!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown)
+//! ```
+//!
+//! A burst is worked in three passes, so that no pass waits for memory: *receive* (parse, hash, ask for the bucket), *probe*
+//! (compare tags, ask for the record), *forward*. [`Engine::process_one`] is the same without the passes; the tests
+//! compare both.
+//!
+//! Every packet that enters ends in `tx`, a named drop, a punt or a hold, and is counted exactly once there.
+
+mod exits;
+mod own;
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use arrayvec::ArrayVec;
+
+use crate::{
+    buffer::Buffer,
+    channel::{Notice, Rings},
+    counter::Counters,
+    flow::{FlowHash, FlowId, FlowKey, FlowTimeouts, FlowWorker, NotLearned, Program},
+    hold::HoldQueue,
+    io::{BURST, Burst, Io},
+    limit::RateLimit,
+    outbox::Outbox,
+    prefetch,
+    reason::{DropReason, Event},
+    stage::{
+        ingress::{self, Content, Origin, Refused},
+        link::{self, Encap, NotSent},
+        mss,
+        route::{self, Decision},
+    },
+    table::{
+        Net, Tables,
+        neighbour::{NeighbourTable, Reach},
+    },
+    types::{Mtu, Nanos, NetId, PortId, Tick, VrfId},
+    wire::ipv4::{self, Ipv4},
+};
+
+/// What a worker is allowed to do, fixed at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// ICMP errors per second and worker (RFC 1812 §4.3.2.8).
+    pub icmp_errors_per_s: u32,
+    /// Packets for the gateway itself per second and worker.
+    pub local_per_s: u32,
+    /// Notices of each kind to control per second and worker.
+    pub notices_per_s: u32,
+    /// Packets that may wait for neighbours, per worker.
+    pub held_max: usize,
+    /// How long a packet waits, in ms.
+    pub held_ms: u32,
+    /// When idle flow entries go.
+    pub timeouts: FlowTimeouts,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            icmp_errors_per_s: 1_000,
+            local_per_s: 50_000,
+            notices_per_s: 10_000,
+            held_max: 1_024,
+            held_ms: 3_000,
+            timeouts: FlowTimeouts { idle: Tick::ticks_of_s(60) },
+        }
+    }
+}
+
+/// Packets for one destination that may wait.
+const HELD_PER_DESTINATION: u8 = 16;
+
+/// An IPv4 packet on its way, as far as it was parsed. The buffer that it belongs to begins with the IPv4 header.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The routing table that it is looked up in.
+    pub vrf: VrfId,
+    /// Its header.
+    pub ip: Ipv4,
+    /// Its flow.
+    key: FlowKey,
+    hash: FlowHash,
+    /// Whether it uses a flow entry.
+    tracked: bool,
+    /// The gateway's own (an answer, an ICMP error, from the namespace): TTL stays, no ICMP errors about it.
+    own: bool,
+    candidate: Option<FlowId>,
+}
+
+/// What one round of the poll loop works with.
+pub struct Round<'a, I: Io> {
+    /// The published configuration.
+    pub tables: &'a Tables,
+    /// Ports and buffers.
+    pub io: &'a mut I,
+    /// The time of the round.
+    pub now: Nanos,
+}
+
+/// The ways out of [`Engine::forward`] other than tx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Dropped.
+    Drop(DropReason),
+    /// Dropped: does not fit this network and must not be cut.
+    TooBig(Mtu),
+    /// For an address of ours on this network.
+    Local(NetId),
+    /// The next hop is not known yet; `Some` where control must be told.
+    Wait(Option<(NetId, Ipv4Addr)>),
+    /// The next hop that a flow remembers was removed; decide again.
+    Stale,
+    /// Must be cut to go by this program.
+    Cut(Program),
+}
+
+impl From<DropReason> for Stop {
+    fn from(reason: DropReason) -> Stop {
+        Stop::Drop(reason)
+    }
+}
+
+impl From<NotSent> for Stop {
+    fn from(not: NotSent) -> Stop {
+        match not {
+            NotSent::Drop(reason) => Stop::Drop(reason),
+            NotSent::Wait => Stop::Wait(None),
+        }
+    }
+}
+
+/// The packet path of one worker: what it reads, what it writes, and nothing that another worker writes.
+#[derive(Debug)]
+pub struct Engine<B: Buffer> {
+    neighbours: Arc<NeighbourTable>,
+    flows: FlowWorker,
+    counters: Arc<Counters>,
+    rings: Rings,
+    holds: HoldQueue<B>,
+    outbox: Outbox<B>,
+    settings: Settings,
+    limits: Limits,
+    /// Identification of the next packet of our own.
+    next_id: u16,
+}
+
+#[derive(Debug)]
+struct Limits {
+    icmp_errors: RateLimit,
+    local: RateLimit,
+    arp: RateLimit,
+    resolve: RateLimit,
+    moved: RateLimit,
+}
+
+impl<B: Buffer> Engine<B> {
+    /// An engine around its parts.
+    pub fn new(
+        neighbours: Arc<NeighbourTable>,
+        flows: FlowWorker,
+        counters: Arc<Counters>,
+        rings: Rings,
+        settings: Settings,
+    ) -> Engine<B> {
+        let notices = RateLimit::new(settings.notices_per_s, 256);
+        Engine {
+            neighbours,
+            flows,
+            outbox: Outbox::new(counters.ports.len()),
+            counters,
+            rings,
+            holds: HoldQueue::new(settings.held_max, HELD_PER_DESTINATION),
+            limits: Limits {
+                icmp_errors: RateLimit::new(settings.icmp_errors_per_s, 50),
+                local: RateLimit::new(settings.local_per_s, 512),
+                arp: notices,
+                resolve: notices,
+                moved: notices,
+            },
+            settings,
+            next_id: 0,
+        }
+    }
+
+    // ---- the ways in -------------------------------------------------------------------------------------------------
+
+    /// Works a burst of frames from `port`; leaves it empty.
+    pub fn process(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, burst: &mut Burst<B>) {
+        self.count_rx(port, burst);
+        for buffer in burst.iter() {
+            if let Some(first) = buffer.bytes().first() {
+                prefetch::read(first);
+            }
+        }
+        let mut ready: ArrayVec<(B, Packet), BURST> = ArrayVec::new();
+        for buffer in burst.drain(..) {
+            if let Some(packet) = self.receive(round, port, buffer) {
+                ready.push(packet);
+            }
+        }
+        for (_, packet) in &mut ready {
+            self.probe(packet);
+        }
+        for (buffer, packet) in ready {
+            self.forward(round, buffer, packet);
+        }
+    }
+
+    /// Works one frame from `port`, without the passes of [`Engine::process`]. The plain form that tests compare with.
+    pub fn process_one(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, buffer: B) {
+        self.counters.rx(port, buffer.bytes().len());
+        if let Some((buffer, mut packet)) = self.receive(round, port, buffer) {
+            self.probe(&mut packet);
+            self.forward(round, buffer, packet);
+        }
+    }
+
+    /// Tries packets again that wait for a neighbour; at most a burst.
+    pub fn retry(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
+        for _ in 0..BURST {
+            let Some(held) = self.holds.pop_due(round.now) else { break };
+            let (buffer, packet) = (held.buffer, held.packet);
+            if round.now < held.deadline {
+                self.forward_until(round, buffer, packet, held.deadline);
+            } else {
+                self.refuse(round, buffer, &packet, DropReason::NeighbourUnresolved, None);
+            }
+        }
+        self.counters.held.set(self.holds.len() as u64);
+    }
+
+    /// Ends a round: everything goes to the drivers, retired flow records may be used again, some flows expire.
+    pub fn finish(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
+        self.outbox.flush(round.io, &self.counters);
+        let expired = self.flows.quiescent(round.now, &self.settings.timeouts);
+        if expired > 0 {
+            self.counters.events[Event::FlowExpire.index()].add(expired as u64);
+        }
+    }
+
+    /// Drops what still waits; the worker stops.
+    pub fn stop(&mut self) {
+        while let Some(held) = self.holds.pop() {
+            self.counters.dropped(held.packet.origin.net, DropReason::Shutdown);
+        }
+        self.counters.held.set(0);
+    }
+
+    // ---- the way -----------------------------------------------------------------------------------------------------
+
+    /// Finds out what a frame is. Returns IPv4 packets; ARP ends here.
+    #[inline(always)]
+    fn receive(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        port: PortId,
+        mut buffer: B,
+    ) -> Option<(B, Packet)> {
+        match ingress::receive(round.tables, port, &mut buffer) {
+            Ok((origin, Content::Ip(ip))) => {
+                let packet = self.admit(round.tables, origin, ip, &buffer)?;
+                Some((buffer, packet))
+            }
+            Ok((origin, Content::Arp(arp))) => {
+                self.arp(round, &origin, &arp, buffer);
+                None
+            }
+            Ok((origin, Content::Announcement)) => {
+                self.announcement(round.now, &origin);
+                None
+            }
+            Err(refused) => {
+                let (net, reason): Refused = refused;
+                self.counters.dropped(net, reason);
+                None
+            }
+        }
+    }
+
+    /// Counts a packet into its network, makes its flow key and asks for its bucket.
+    #[inline(always)]
+    fn admit(&mut self, tables: &Tables, origin: Origin, ip: Ipv4, buffer: &B) -> Option<Packet> {
+        let vrf = tables.net(origin.net).map(|net| net.vrf);
+        let Some((id, vrf)) = vrf.and_then(|id| tables.vrf(id).map(|vrf| (id, vrf))) else {
+            self.counters.dropped(origin.net, DropReason::RouteUnusable);
+            return None;
+        };
+        if let Some(net) = self.counters.nets.get(origin.net.index()) {
+            net.ingress.add(usize::from(ip.total_len));
+        }
+        let key = ingress::flow_key(origin.net, &ip, buffer.bytes());
+        let hash = self.flows.hash(&key);
+        if vrf.tracked {
+            self.flows.prefetch(hash);
+        } else {
+            vrf.fib.prefetch(ip.destination);
+        }
+        Some(Packet { origin, vrf: id, ip, key, hash, tracked: vrf.tracked, own: false, candidate: None })
+    }
+
+    /// Compares tags and asks for the record.
+    #[inline(always)]
+    fn probe(&self, packet: &mut Packet) {
+        if packet.tracked {
+            packet.candidate = self.flows.probe(packet.hash);
+        }
+    }
+
+    /// Sends a packet on its way, or out by one of the other exits.
+    #[inline(always)]
+    fn forward(&mut self, round: &mut Round<impl Io<Buffer = B>>, buffer: B, packet: Packet) {
+        let deadline = Nanos(round.now.0 + u64::from(self.settings.held_ms) * 1_000_000);
+        self.forward_until(round, buffer, packet, deadline);
+    }
+
+    #[inline(always)]
+    fn forward_until(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: Packet,
+        deadline: Nanos,
+    ) {
+        match self.way(round, &mut buffer, &packet) {
+            Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
+            Err(Stop::Cut(program)) => self.send_cut(round, buffer, &packet, &program),
+            Err(Stop::Local(net)) => self.local(round, buffer, &packet, net),
+            Err(Stop::Drop(reason)) => self.refuse(round, buffer, &packet, reason, None),
+            Err(Stop::TooBig(mtu)) => {
+                self.refuse(round, buffer, &packet, DropReason::NeedsFragmentation, Some(mtu));
+            }
+            Err(Stop::Wait(unknown)) => self.hold(round, buffer, packet, unknown, deadline),
+            Err(Stop::Stale) => self.counters.dropped(packet.origin.net, DropReason::RouteUnusable),
+        }
+    }
+
+    /// One lookup, one apply. A program whose next hop is gone is decided once more.
+    #[inline(always)]
+    fn way(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        buffer: &mut B,
+        packet: &Packet,
+    ) -> Result<PortId, Stop> {
+        let program = self.program(round, packet)?;
+        match self.apply(round.tables, &program, buffer, packet) {
+            Err(Stop::Stale) => {
+                let program = self.learn_again(round, packet)?;
+                self.apply(round.tables, &program, buffer, packet)
+            }
+            done => done,
+        }
+    }
+
+    /// What is done with the packets of this flow: remembered, or decided now and remembered.
+    #[inline(always)]
+    fn program(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
+        if !packet.tracked {
+            return self.decide(round, packet);
+        }
+        let generation = round.tables.vrf(packet.vrf).map_or(0, |vrf| vrf.generation);
+        match self.flows.get(&packet.key, packet.hash, packet.candidate) {
+            Some((id, program))
+                if program.generation == generation && program.from_vtep == packet.origin.vtep =>
+            {
+                self.counters.event(Event::FlowHit);
+                self.flows.touch(id, usize::from(packet.ip.total_len), round.now.tick());
+                Ok(program)
+            }
+            Some(_) => self.learn_again(round, packet),
+            None => self.learn(round, packet),
+        }
+    }
+
+    /// Puts a program into effect on a packet that fits.
+    #[inline(always)]
+    fn apply(
+        &self,
+        tables: &Tables,
+        program: &Program,
+        buffer: &mut B,
+        packet: &Packet,
+    ) -> Result<PortId, Stop> {
+        let (egress, encap) = self.plan(tables, program, packet)?;
+        if packet.ip.total_len > egress.mtu.get() {
+            return Err(if packet.ip.dont_fragment() {
+                Stop::TooBig(egress.mtu)
+            } else {
+                Stop::Cut(*program)
+            });
+        }
+        // Nothing above changes the packet, nothing below lets it wait.
+        self.hop(tables, egress, program.egress, buffer, packet);
+        Ok(encap.put_on(buffer)?)
+    }
+
+    /// What a program means for a packet right now.
+    #[inline(always)]
+    fn plan<'t>(
+        &self,
+        tables: &'t Tables,
+        program: &Program,
+        packet: &Packet,
+    ) -> Result<(&'t Net, Encap<'t>), Stop> {
+        let egress = tables.net(program.egress).ok_or(DropReason::RouteUnusable)?;
+        if packet.ip.ttl <= 1 && !packet.own {
+            return Err(DropReason::TtlExceeded.into());
+        }
+        let adjacency = match self.neighbours.reach(program.next) {
+            Reach::Resolved(adjacency) => adjacency,
+            Reach::Incomplete => return Err(Stop::Wait(None)),
+            Reach::Failed => return Err(DropReason::NeighbourUnresolved.into()),
+            Reach::Gone => return Err(Stop::Stale),
+        };
+        let (hash, tos) = (packet.hash.0, packet.ip.tos);
+        Ok((egress, link::encap(tables, &self.neighbours, egress, &adjacency, hash, tos)?))
+    }
+
+    /// What every router does to a packet it forwards, and its count into the next network.
+    #[inline(always)]
+    fn hop(&self, tables: &Tables, egress: &Net, id: NetId, buffer: &mut B, packet: &Packet) {
+        if !packet.own {
+            let ingress = tables.net(packet.origin.net).map_or(egress.mtu, |net| net.mtu);
+            if mss::clamp(buffer.bytes_mut(), &packet.ip, ingress, egress.mtu) {
+                self.counters.event(Event::MssClamped);
+            }
+            ipv4::decrement_ttl(buffer.bytes_mut());
+        }
+        if let Some(net) = self.counters.nets.get(id.index()) {
+            net.egress.add(usize::from(packet.ip.total_len));
+        }
+    }
+
+    // ---- the first packet of a flow ----------------------------------------------------------------------------------
+
+    /// Decides, and tells control where the decision shows that a VM moved.
+    #[inline(always)]
+    fn decide(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
+        if route::has_moved(&self.neighbours, &packet.key, &packet.origin) {
+            self.counters.event(Event::Moved);
+            let Origin { net, mac, vtep } = packet.origin;
+            self.notice(round.now, Notice::Moved { net, ip: packet.ip.source, mac, vtep });
+        }
+        match route::decide(round.tables, &self.neighbours, packet.vrf, &packet.key, &packet.origin)? {
+            Decision::Forward(program) => Ok(program),
+            Decision::Local(net) => Err(Stop::Local(net)),
+            Decision::Unknown { net, ip } => Err(Stop::Wait(Some((net, ip)))),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn learn(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
+        self.counters.event(Event::FlowMiss);
+        let program = self.decide(round, packet)?;
+        let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
+        self.count_learned(round.now, packet, learned, Event::FlowLearn);
+        Ok(program)
+    }
+
+    /// The entry is of another policy generation, of another VTEP, or names a next hop that is gone.
+    #[cold]
+    #[inline(never)]
+    fn learn_again(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
+        let program = self.decide(round, packet)?;
+        if let Some((id, _)) = self.flows.get(&packet.key, packet.hash, packet.candidate) {
+            let learned = self.flows.relearn(id, &packet.key, packet.hash, program, round.now.tick());
+            self.count_learned(round.now, packet, learned, Event::FlowRedecide);
+        }
+        Ok(program)
+    }
+
+    fn count_learned(
+        &mut self,
+        now: Nanos,
+        packet: &Packet,
+        learned: Result<FlowId, NotLearned>,
+        event: Event,
+    ) {
+        match learned {
+            Ok(id) => {
+                self.counters.event(event);
+                self.flows.touch(id, usize::from(packet.ip.total_len), now.tick());
+            }
+            // Plain forwarding needs no entry: the packet goes on, only slower (docs/adr/0003-flow-table-full.md).
+            Err(NotLearned::Full) => self.counters.event(Event::FlowFull),
+            Err(NotLearned::Busy) => self.counters.event(Event::FlowBusy),
+        }
+    }
+
+    /// Tells control, within the rate of each kind.
+    fn notice(&mut self, now: Nanos, notice: Notice) {
+        let limit = match notice {
+            Notice::Arp { .. } => &mut self.limits.arp,
+            Notice::Resolve { .. } => &mut self.limits.resolve,
+            Notice::Moved { .. } => &mut self.limits.moved,
+        };
+        if !limit.take(now) || self.rings.notices.push(notice).is_err() {
+            self.counters.event(Event::NoticeFull);
+        }
+    }
+
+    #[inline(always)]
+    fn count_rx(&self, port: PortId, burst: &Burst<B>) {
+        if let Some(port) = self.counters.ports.get(port.index()) {
+            port.rx.packets.add(burst.len() as u64);
+            port.rx.bytes.add(burst.iter().map(|b| b.bytes().len() as u64).sum());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The ways out of the packet's way that are not tx: refuse, deliver to ourselves, hold, cut.
+
+use std::net::Ipv4Addr;
+
+use arrayvec::ArrayVec;
+
+use super::{Engine, Packet, Round};
+use crate::{
+    buffer::Buffer,
+    channel::Notice,
+    flow::Program,
+    io::Io,
+    reason::{DropReason, Event, PuntReason},
+    stage::{fragment, icmp, local},
+    types::{Mtu, Nanos, NetId},
+    wire::ipv4::Ipv4,
+};
+
+/// Most fragments that one packet is cut into: 64 KiB over the smallest MTU.
+const FRAGMENTS_MAX: usize = 128;
+
+impl<B: Buffer> Engine<B> {
+    /// Drops a packet, and tells its sender where that is allowed and within the rate.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refuse(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        reason: DropReason,
+        mtu: Option<Mtu>,
+    ) {
+        self.counters.dropped(packet.origin.net, reason);
+        let Some(error) = icmp::error_for(reason, mtu).filter(|_| !packet.own) else { return };
+        let us = round.tables.net(packet.origin.net).and_then(|net| net.address);
+        let Some(us) = us.filter(|_| icmp::is_allowed(&packet.ip, &buffer)) else {
+            self.counters.event(Event::IcmpErrorForbidden);
+            return;
+        };
+        if !self.limits.icmp_errors.take(round.now) {
+            self.counters.event(Event::IcmpErrorLimited);
+            return;
+        }
+        self.next_id = self.next_id.wrapping_add(1);
+        if icmp::become_error(&mut buffer, &packet.ip, error, us, self.next_id) {
+            self.counters.event(Event::IcmpError);
+            self.counters.event(Event::Originated);
+            self.send_own(round, buffer, packet.origin.net, packet.vrf);
+        }
+    }
+
+    /// A packet for one of our addresses on `net`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn local(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        net: NetId,
+    ) {
+        match local::answer(&packet.ip, &mut buffer) {
+            Ok(local::Answer::EchoReply) => {
+                self.counters.event(Event::EchoReply);
+                self.send_own(round, buffer, packet.origin.net, packet.vrf);
+            }
+            Ok(local::Answer::Punt) => {
+                let vrf = round.tables.net(net).map_or(packet.vrf, |net| net.vrf);
+                if !self.limits.local.take(round.now) {
+                    self.counters.dropped(packet.origin.net, DropReason::PuntLimited);
+                } else if self.rings.punts.push(vrf, buffer.bytes()) {
+                    self.counters.punt(PuntReason::Local);
+                } else {
+                    self.counters.dropped(packet.origin.net, DropReason::PuntFull);
+                }
+            }
+            Err(reason) => self.counters.dropped(packet.origin.net, reason),
+        }
+    }
+
+    /// Lets a packet wait for its next hop; `unknown` is one that control has not heard of.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hold(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        buffer: B,
+        packet: Packet,
+        unknown: Option<(NetId, Ipv4Addr)>,
+        deadline: Nanos,
+    ) {
+        if let Some((net, ip)) = unknown {
+            self.notice(round.now, Notice::Resolve { net, ip });
+        }
+        if self.holds.push(buffer, packet, deadline, round.now).is_err() {
+            self.counters.dropped(packet.origin.net, DropReason::HoldFull);
+        }
+        self.counters.held.set(self.holds.len() as u64);
+    }
+
+    /// Sends a packet in fragments, the first one first.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn send_cut(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        program: &Program,
+    ) {
+        let tables = round.tables;
+        let net = packet.origin.net;
+        let Ok((egress, encap)) = self.plan(tables, program, packet) else {
+            return self.counters.dropped(net, DropReason::RouteUnusable);
+        };
+        let mut pieces: ArrayVec<B, FRAGMENTS_MAX> = ArrayVec::new();
+        let cut = fragment::cut(
+            &mut buffer,
+            &packet.ip,
+            egress.mtu,
+            || round.io.alloc(),
+            |piece| pieces.push(piece),
+        );
+        if let Err(reason) = cut {
+            return self.counters.dropped(net, reason);
+        }
+        self.counters.event(Event::Fragmented);
+        self.counters.events[Event::Originated.index()].add(pieces.len() as u64);
+        for mut piece in std::iter::once(buffer).chain(pieces) {
+            let whole = Packet { ip: Ipv4 { total_len: piece.bytes().len() as u16, ..packet.ip }, ..*packet };
+            self.hop(tables, egress, program.egress, &mut piece, &whole);
+            match encap.put_on(&mut piece) {
+                Ok(port) => self.outbox.send(round.io, &self.counters, port, piece),
+                Err(reason) => self.counters.dropped(net, reason),
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! One question per file. A stage that decides takes the packet as it is and answers; a stage that rewrites changes it.
+//! No stage stores anything, asks a clock, logs or allocates.
+
+pub mod arp;
+pub mod fragment;
+pub mod icmp;
+pub mod ingress;
+pub mod link;
+pub mod local;
+pub mod mss;
+pub mod route;

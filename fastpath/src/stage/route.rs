@@ -1,0 +1,129 @@
+//! Where does a packet go? Answers with a [`Program`] that every packet of the flow can use, or with the reason why not.
+//! Everything here depends on nothing but the flow key and the tables, so it is paid once per flow.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    flow::{FlowKey, Program},
+    reason::DropReason,
+    stage::ingress::Origin,
+    table::{
+        Tables,
+        fib::Hop,
+        neighbour::{NeighbourTable, Reach},
+    },
+    types::{NetId, VrfId},
+};
+
+/// Between how many routing tables a packet may be handed on (VPC to public network and back is two).
+const LEAKS_MAX: usize = 2;
+
+/// The decision for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Forward it so.
+    Forward(Program),
+    /// It is for an address of ours on this network.
+    Local(NetId),
+    /// Control must make an entry for this next hop first.
+    Unknown {
+        /// The network of the next hop.
+        net: NetId,
+        /// The next hop.
+        ip: Ipv4Addr,
+    },
+}
+
+/// Decides for the packets of `key`, which entered at `origin` and are looked up in `vrf`.
+///
+/// # Errors
+/// The reason to drop them.
+#[inline(always)]
+pub fn decide(
+    tables: &Tables,
+    neighbours: &NeighbourTable,
+    vrf: VrfId,
+    key: &FlowKey,
+    origin: &Origin,
+) -> Result<Decision, DropReason> {
+    check_source(key.source())?;
+    check_destination(key.destination())?;
+    let (egress, ip) = match resolve(tables, vrf, key.destination())? {
+        Leads::To(net, ip) => (net, ip),
+        Leads::Here(net) => return Ok(Decision::Local(net)),
+    };
+    if key.source().is_link_local() || key.destination().is_link_local() {
+        return Err(DropReason::LinkLocal);
+    }
+    let generation = tables.vrf(vrf).map_or(0, |vrf| vrf.generation);
+    Ok(match neighbours.lookup(egress, ip) {
+        Some(next) => Decision::Forward(Program { generation, egress, next, from_vtep: origin.vtep }),
+        None => Decision::Unknown { net: egress, ip },
+    })
+}
+
+/// Where a route leads in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To this next hop on this network.
+    To(NetId, Ipv4Addr),
+    /// To ourselves.
+    Here(NetId),
+}
+
+/// Looks a destination up, through leaks between routing tables.
+///
+/// # Errors
+/// The reason why there is no way.
+#[inline(always)]
+pub fn resolve(tables: &Tables, mut vrf: VrfId, destination: Ipv4Addr) -> Result<Leads, DropReason> {
+    for _ in 0..=LEAKS_MAX {
+        let table = tables.vrf(vrf).ok_or(DropReason::RouteUnusable)?;
+        match table.fib.lookup(destination) {
+            Hop::Connected(net) => return Ok(Leads::To(net, destination)),
+            Hop::Via(net, ip) => return Ok(Leads::To(net, ip)),
+            Hop::Local(net) => return Ok(Leads::Here(net)),
+            Hop::Leak(other) => vrf = other,
+            Hop::NoRoute => return Err(DropReason::NoRoute),
+            Hop::Blackhole => return Err(DropReason::Blackhole),
+            Hop::Broadcast => return Err(DropReason::Broadcast),
+        }
+    }
+    Err(DropReason::RouteUnusable)
+}
+
+/// RFC 1812 §5.3.7: addresses that no host may send from.
+#[inline(always)]
+fn check_source(source: Ipv4Addr) -> Result<(), DropReason> {
+    match source.octets()[0] {
+        0 | 127 | 224.. => Err(DropReason::MartianSource),
+        _ => Ok(()),
+    }
+}
+
+/// RFC 1812 §5.3.7 and §5.3.4: addresses that are never forwarded to.
+#[inline(always)]
+fn check_destination(destination: Ipv4Addr) -> Result<(), DropReason> {
+    match destination.octets()[0] {
+        224..240 => Err(DropReason::Multicast),
+        0 | 127 => Err(DropReason::MartianDestination),
+        240.. if destination.is_broadcast() => Err(DropReason::Broadcast),
+        240.. => Err(DropReason::MartianDestination),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a VM whose packets come through `origin` is known behind another VTEP: it moved, and control must hear of it.
+#[inline]
+pub fn has_moved(neighbours: &NeighbourTable, key: &FlowKey, origin: &Origin) -> bool {
+    if origin.vtep.is_unspecified() {
+        return false;
+    }
+    let Some(id) = neighbours.lookup(origin.net, key.source()) else { return false };
+    match neighbours.reach(id) {
+        Reach::Resolved(known) => {
+            known.mac == origin.mac && known.tunnel.is_some_and(|(vtep, _)| vtep != origin.vtep)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,110 @@
+//! The internet checksum (RFC 1071) and its incremental update (RFC 1624).
+
+/// The one's complement sum of `bytes`, not complemented, added to `start` (an earlier sum, so that parts can be summed
+/// one after the other; every part but the last must have even length).
+#[inline]
+pub fn sum(bytes: &[u8], start: u16) -> u16 {
+    // RFC 1071 §2(B): the sum does not depend on the byte order, so it is built from native words and swapped at the end.
+    let mut total = u64::from(start.to_be());
+    let (words, rest) = bytes.as_chunks::<4>();
+    for word in words {
+        total += u64::from(u32::from_ne_bytes(*word));
+    }
+    let (pairs, odd) = rest.as_chunks::<2>();
+    for pair in pairs {
+        total += u64::from(u16::from_ne_bytes(*pair));
+    }
+    if let [last] = odd {
+        total += u64::from(u16::from_ne_bytes([*last, 0]));
+    }
+    fold(total).to_be()
+}
+
+/// Folds a sum of 16-bit words into 16 bits.
+#[inline(always)]
+fn fold(mut total: u64) -> u16 {
+    total = (total >> 32) + (total & 0xffff_ffff);
+    total = (total >> 16) + (total & 0xffff);
+    total = (total >> 16) + (total & 0xffff);
+    total = (total >> 16) + (total & 0xffff);
+    total as u16
+}
+
+/// The checksum field for `bytes`, whose checksum field is zero.
+#[inline]
+pub fn of(bytes: &[u8]) -> u16 {
+    !sum(bytes, 0)
+}
+
+/// Whether `bytes`, checksum field included, sum up right.
+#[inline]
+pub fn verify(bytes: &[u8]) -> bool {
+    sum(bytes, 0) == 0xffff
+}
+
+/// The checksum after one 16-bit word changed from `old` to `new` (RFC 1624, equation 3).
+#[inline(always)]
+pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    let mut total = (!checksum) as u32 + (!old) as u32 + new as u32;
+    total = (total >> 16) + (total & 0xffff);
+    total = (total >> 16) + (total & 0xffff);
+    !(total as u16)
+}
+
+/// The sum of a UDP or TCP pseudo header (RFC 9293 §3.1), to start [`sum`] with.
+pub fn pseudo_header(
+    source: std::net::Ipv4Addr,
+    destination: std::net::Ipv4Addr,
+    protocol: u8,
+    len: u16,
+) -> u16 {
+    let mut words = [0u8; 12];
+    words[..4].copy_from_slice(&source.octets());
+    words[4..8].copy_from_slice(&destination.octets());
+    words[9] = protocol;
+    words[10..].copy_from_slice(&len.to_be_bytes());
+    sum(&words, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 1071 §4.1, as it is written there.
+    fn plain(bytes: &[u8]) -> u16 {
+        let mut total = 0u32;
+        for pair in bytes.chunks(2) {
+            total += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+        }
+        while total >> 16 != 0 {
+            total = (total >> 16) + (total & 0xffff);
+        }
+        total as u16
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_sum_equals_the_plain_one(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(sum(&bytes, 0), plain(&bytes));
+        }
+
+        #[test]
+        fn sums_of_parts_add_up(a in prop::collection::vec(any::<u16>(), 0..50), b in prop::collection::vec(any::<u8>(), 0..50)) {
+            let a: Vec<u8> = a.iter().flat_map(|w| w.to_be_bytes()).collect();
+            prop_assert_eq!(sum(&b, sum(&a, 0)), plain(&[a, b].concat()));
+        }
+
+        #[test]
+        fn an_incremental_update_equals_a_new_sum(mut words in prop::collection::vec(any::<u16>(), 2..20), at in 1usize..20, new: u16) {
+            let at = 1 + at % (words.len() - 1);
+            // A header never sums up to zero words only; RFC 1624 §3 is about exactly that case.
+            words[0] |= 1;
+            let bytes = |w: &[u16]| w.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<u8>>();
+            let before = of(&bytes(&words));
+            let old = std::mem::replace(&mut words[at], new);
+            prop_assert_eq!(update(before, old, new), of(&bytes(&words)));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Ethernet II and the 802.1Q tag.
+//!
+//! ```text
+//!  0          6          12     14                     tagged: 14       16       18
+//!  | destination | source | type | payload               | type 0x8100 | PCP DEI VID | type | payload
+//! ```
+
+use super::{be16, put16};
+use crate::types::{MacAddr, Vid};
+
+/// Bytes of an untagged header.
+pub const HEADER_LEN: usize = 14;
+/// Bytes of a tagged header.
+pub const TAGGED_LEN: usize = 18;
+
+/// EtherTypes (IANA `ieee-802-numbers`).
+pub mod ethertype {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// Reverse ARP; hypervisors announce a moved VM with it.
+    pub const RARP: u16 = 0x8035;
+    /// 802.1Q customer tag.
+    pub const VLAN: u16 = 0x8100;
+}
+
+/// An Ethernet header, tag included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// To whom.
+    pub destination: MacAddr,
+    /// From whom.
+    pub source: MacAddr,
+    /// VLAN id of the tag; 0 for untagged and priority-tagged frames.
+    pub vlan: u16,
+    /// What follows.
+    pub ethertype: u16,
+    /// Bytes of the header, 14 or 18.
+    pub len: usize,
+}
+
+/// Reads the header; `None` when the frame is shorter.
+#[inline(always)]
+pub fn parse(frame: &[u8]) -> Option<Ethernet> {
+    let head = frame.first_chunk::<HEADER_LEN>()?;
+    // Two overlapping loads give both addresses without copying byte by byte.
+    let destination =
+        u64::from_be_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]) >> 16;
+    let source =
+        u64::from_be_bytes([head[4], head[5], head[6], head[7], head[8], head[9], head[10], head[11]]);
+    let mut ethernet = Ethernet {
+        destination: MacAddr::from_u64(destination),
+        source: MacAddr::from_u64(source),
+        vlan: 0,
+        ethertype: u16::from_be_bytes([head[12], head[13]]),
+        len: HEADER_LEN,
+    };
+    if ethernet.ethertype == ethertype::VLAN {
+        let head = frame.first_chunk::<TAGGED_LEN>()?;
+        ethernet.vlan = u16::from_be_bytes([head[14], head[15]]) & 0x0fff;
+        ethernet.ethertype = u16::from_be_bytes([head[16], head[17]]);
+        ethernet.len = TAGGED_LEN;
+    }
+    Some(ethernet)
+}
+
+/// Bytes of a header with or without tag.
+pub const fn header_len(vlan: Option<Vid>) -> usize {
+    if vlan.is_some() { TAGGED_LEN } else { HEADER_LEN }
+}
+
+/// Writes a header to the front of `frame`, which has at least [`header_len`] bytes.
+#[inline(always)]
+pub fn emit(frame: &mut [u8], destination: MacAddr, source: MacAddr, vlan: Option<Vid>, ethertype: u16) {
+    if let Some(head) = frame.first_chunk_mut::<12>() {
+        head[..6].copy_from_slice(&destination.octets());
+        head[6..].copy_from_slice(&source.octets());
+    }
+    match vlan {
+        None => put16(frame, 12, ethertype),
+        Some(vid) => {
+            put16(frame, 12, ethertype::VLAN);
+            put16(frame, 14, vid.get());
+            put16(frame, 16, ethertype);
+        }
+    }
+}
+
+/// The EtherType at its untagged place; for frames that were built untagged.
+pub fn ethertype_of(frame: &[u8]) -> u16 {
+    be16(frame, 12)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_read_back_as_written() {
+        let (a, b) = (MacAddr::new([2, 0, 0, 1, 2, 3]), MacAddr::new([0xfa, 0x16, 0x3e, 0, 0x20, 0x9a]));
+        for vlan in [None, Some(Vid::new(100).unwrap())] {
+            let mut frame = [0u8; 18];
+            emit(&mut frame, a, b, vlan, ethertype::ARP);
+            let read = parse(&frame).unwrap();
+            assert_eq!((read.destination, read.source, read.ethertype), (a, b, ethertype::ARP));
+            assert_eq!((read.vlan, read.len), (vlan.map_or(0, Vid::get), header_len(vlan)));
+            assert_eq!(parse(&frame[..read.len - 1]), None);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! IPv4 (RFC 791), read as a router must (RFC 1812 §5.2.2).
+//!
+//! ```text
+//!  0        1        2        4        6        8     9     10       12      16           20
+//!  | ver IHL | TOS    | total  | id     | flags  | TTL | pro | check  | source | destination | options
+//! ```
+
+use std::net::Ipv4Addr;
+
+use super::{be16, checksum, put16};
+
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Protocol numbers (IANA `protocol-numbers`).
+pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+}
+
+/// Flag "don't fragment" in the word of flags and fragment offset.
+pub const DF: u16 = 0x4000;
+/// Flag "more fragments".
+pub const MF: u16 = 0x2000;
+/// The fragment offset, in units of 8 bytes.
+pub const OFFSET: u16 = 0x1fff;
+
+/// Why a header is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadIpv4 {
+    /// Not version 4.
+    Version,
+    /// IHL below 5 words or beyond the total length.
+    HeaderLength,
+    /// Cut short, or total length beyond the bytes that are there.
+    Truncated,
+    /// Wrong header checksum.
+    Checksum,
+    /// Malformed options.
+    Options,
+    /// Strict or loose source route.
+    SourceRoute,
+}
+
+/// A checked header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    /// Header bytes, options included: 20 to 60.
+    pub header_len: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// What follows the header.
+    pub protocol: u8,
+    /// Header and payload bytes; never beyond the bytes that were parsed.
+    pub total_len: u16,
+    /// DF, MF and fragment offset.
+    pub fragment: u16,
+    /// From whom.
+    pub source: Ipv4Addr,
+    /// To whom.
+    pub destination: Ipv4Addr,
+}
+
+impl Ipv4 {
+    /// Not the first fragment: there are no ports in it.
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.fragment & OFFSET != 0
+    }
+
+    /// Any fragment.
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        self.fragment & (OFFSET | MF) != 0
+    }
+
+    /// Must not be fragmented.
+    #[inline(always)]
+    pub const fn dont_fragment(&self) -> bool {
+        self.fragment & DF != 0
+    }
+}
+
+/// Checks and reads the header at the front of `packet`: version, lengths, header checksum (RFC 1812 §5.2.2, 1 to 5), and
+/// the options where there are any.
+///
+/// # Errors
+/// [`BadIpv4`] says which check failed.
+#[inline(always)]
+pub fn parse(packet: &[u8]) -> Result<Ipv4, BadIpv4> {
+    let Some(h) = packet.first_chunk::<HEADER_LEN>() else { return Err(BadIpv4::Truncated) };
+    if h[0] >> 4 != 4 {
+        return Err(BadIpv4::Version);
+    }
+    let header_len = usize::from(h[0] & 0x0f) * 4;
+    let total_len = u16::from_be_bytes([h[2], h[3]]);
+    if header_len < HEADER_LEN || header_len > usize::from(total_len) {
+        return Err(BadIpv4::HeaderLength);
+    }
+    if usize::from(total_len) > packet.len() {
+        return Err(BadIpv4::Truncated);
+    }
+    let right = if header_len == HEADER_LEN {
+        checksum::verify(h)
+    } else {
+        check_options(&packet[HEADER_LEN..header_len])?;
+        checksum::verify(&packet[..header_len])
+    };
+    if !right {
+        return Err(BadIpv4::Checksum);
+    }
+    Ok(Ipv4 {
+        header_len: header_len as u8,
+        tos: h[1],
+        ttl: h[8],
+        protocol: h[9],
+        total_len,
+        fragment: u16::from_be_bytes([h[6], h[7]]),
+        source: Ipv4Addr::new(h[12], h[13], h[14], h[15]),
+        destination: Ipv4Addr::new(h[16], h[17], h[18], h[19]),
+    })
+}
+
+/// Option kinds that change the path: refused (RFC 7126 §4.3, §4.4).
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
+
+fn check_options(options: &[u8]) -> Result<(), BadIpv4> {
+    for option in Options(options) {
+        match option {
+            None => return Err(BadIpv4::Options),
+            Some([LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..]) => return Err(BadIpv4::SourceRoute),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The options of a header, each as its bytes; `None` once for a malformed one, then nothing more.
+struct Options<'a>(&'a [u8]);
+
+impl<'a> Iterator for Options<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Option<&'a [u8]>> {
+        let (&kind, rest) = self.0.split_first()?;
+        let len = match (kind, rest.first()) {
+            (0, _) => return None,
+            (1, _) => 1,
+            (_, Some(&len)) if len >= 2 && usize::from(len) <= self.0.len() => usize::from(len),
+            _ => {
+                self.0 = &[];
+                return Some(None);
+            }
+        };
+        let (option, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Some(Some(option))
+    }
+}
+
+/// The options that every fragment carries (RFC 791: copied flag), padded to words with "end of options"; their bytes and
+/// number.
+pub fn copied_options(header: &[u8]) -> ([u8; 40], usize) {
+    let (mut copied, mut len) = ([0u8; 40], 0);
+    for option in Options(header.get(HEADER_LEN..).unwrap_or(&[])).flatten() {
+        if option[0] & 0x80 != 0 {
+            copied[len..len + option.len()].copy_from_slice(option);
+            len += option.len();
+        }
+    }
+    (copied, len.next_multiple_of(4))
+}
+
+/// TTL - 1 with the checksum updated (RFC 1624); the packet was parsed and its TTL is above 0.
+#[inline(always)]
+pub fn decrement_ttl(packet: &mut [u8]) {
+    let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
+    let old = u16::from_be_bytes([h[8], h[9]]);
+    let new = old.wrapping_sub(0x0100);
+    let check = checksum::update(u16::from_be_bytes([h[10], h[11]]), old, new);
+    h[8] = (new >> 8) as u8;
+    h[10..12].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Sets the TOS byte with the checksum updated.
+#[inline]
+pub fn set_tos(packet: &mut [u8], tos: u8) {
+    let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
+    let old = u16::from_be_bytes([h[0], h[1]]);
+    let new = u16::from_be_bytes([h[0], tos]);
+    let check = checksum::update(u16::from_be_bytes([h[10], h[11]]), old, new);
+    h[1] = tos;
+    h[10..12].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Sets total length, flags and fragment offset of a header of `header_len` bytes and computes its checksum anew.
+pub fn set_fragment(packet: &mut [u8], header_len: usize, total_len: u16, fragment: u16) {
+    put16(packet, 2, total_len);
+    put16(packet, 6, fragment);
+    seal(packet, header_len);
+}
+
+/// Computes the header checksum anew.
+pub fn seal(packet: &mut [u8], header_len: usize) {
+    put16(packet, 10, 0);
+    if let Some(header) = packet.get(..header_len) {
+        let check = checksum::of(header);
+        put16(packet, 10, check);
+    }
+}
+
+/// A new header without options, for packets of the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewHeader {
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Header and payload bytes.
+    pub total_len: u16,
+    /// Identification.
+    pub id: u16,
+    /// DF, MF, offset.
+    pub fragment: u16,
+    /// Time to live.
+    pub ttl: u8,
+    /// What follows.
+    pub protocol: u8,
+    /// From whom.
+    pub source: Ipv4Addr,
+    /// To whom.
+    pub destination: Ipv4Addr,
+}
+
+impl NewHeader {
+    /// Writes the header, checksum included, to the front of `packet`, which has at least [`HEADER_LEN`] bytes.
+    #[inline(always)]
+    pub fn emit(&self, packet: &mut [u8]) {
+        let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
+        h[0] = 0x45;
+        h[1] = self.tos;
+        h[2..4].copy_from_slice(&self.total_len.to_be_bytes());
+        h[4..6].copy_from_slice(&self.id.to_be_bytes());
+        h[6..8].copy_from_slice(&self.fragment.to_be_bytes());
+        h[8] = self.ttl;
+        h[9] = self.protocol;
+        h[10..12].copy_from_slice(&[0, 0]);
+        h[12..16].copy_from_slice(&self.source.octets());
+        h[16..20].copy_from_slice(&self.destination.octets());
+        let check = checksum::of(h);
+        h[10..12].copy_from_slice(&check.to_be_bytes());
+    }
+}
+
+/// Exchanges source and destination; the checksum stays right.
+pub fn swap_addresses(packet: &mut [u8]) {
+    if let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() {
+        let (source, destination) = h[12..].split_at_mut(4);
+        source.swap_with_slice(destination);
+    }
+}
+
+/// Sets the TTL of a packet of our own and computes the checksum anew.
+pub fn set_ttl(packet: &mut [u8], header_len: usize, ttl: u8) {
+    if let Some(byte) = packet.get_mut(8) {
+        *byte = ttl;
+    }
+    seal(packet, header_len);
+}
+
+/// The identification field.
+pub fn id(packet: &[u8]) -> u16 {
+    be16(packet, 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(tos: u8, ttl: u8) -> [u8; 24] {
+        let mut packet = [0u8; 24];
+        NewHeader {
+            tos,
+            total_len: 24,
+            id: 7,
+            fragment: DF,
+            ttl,
+            protocol: protocol::UDP,
+            source: Ipv4Addr::new(10, 1, 1, 7),
+            destination: Ipv4Addr::new(10, 1, 2, 9),
+        }
+        .emit(&mut packet);
+        packet
+    }
+
+    #[test]
+    fn what_a_router_must_refuse_is_refused_with_its_reason() {
+        let good = header(0, 64);
+        let read = parse(&good).unwrap();
+        assert_eq!((read.total_len, read.ttl, read.dont_fragment()), (24, 64, true));
+        type Break = fn(&mut [u8; 24]);
+        let broken: [(&str, Break, BadIpv4); 5] = [
+            ("version", |h| h[0] = 0x65, BadIpv4::Version),
+            ("IHL 4", |h| h[0] = 0x44, BadIpv4::HeaderLength),
+            ("IHL beyond total length", |h| h[3] = 19, BadIpv4::HeaderLength),
+            ("total length beyond the frame", |h| h[3] = 25, BadIpv4::Truncated),
+            ("checksum", |h| h[10] ^= 1, BadIpv4::Checksum),
+        ];
+        for (what, change, reason) in broken {
+            let mut bad = good;
+            change(&mut bad);
+            assert_eq!(parse(&bad), Err(reason), "{what}");
+        }
+        assert_eq!(parse(&good[..19]), Err(BadIpv4::Truncated));
+    }
+
+    #[test]
+    fn source_routes_and_malformed_options_are_refused() {
+        for (options, expected) in [
+            ([1, 1, 1, 0], Ok(())),
+            ([148, 4, 0, 0], Ok(())),
+            ([131, 4, 4, 0], Err(BadIpv4::SourceRoute)),
+            ([1, 137, 3, 4], Err(BadIpv4::SourceRoute)),
+            ([7, 0, 0, 0], Err(BadIpv4::Options)),
+            ([7, 5, 0, 0], Err(BadIpv4::Options)),
+            ([1, 1, 1, 7], Err(BadIpv4::Options)),
+        ] {
+            let mut packet = header(0, 64);
+            packet[0] = 0x46;
+            packet[20..].copy_from_slice(&options);
+            seal(&mut packet, 24);
+            assert_eq!(parse(&packet).map(|_| ()), expected, "{options:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn changed_headers_keep_a_right_checksum(tos: u8, ttl in 1u8.., new_tos: u8) {
+            let mut packet = header(tos, ttl);
+            decrement_ttl(&mut packet);
+            set_tos(&mut packet, new_tos);
+            swap_addresses(&mut packet);
+            let read = parse(&packet).unwrap();
+            prop_assert_eq!((read.ttl, read.tos), (ttl - 1, new_tos));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            if let Ok(read) = parse(&bytes) {
+                prop_assert!(usize::from(read.total_len) <= bytes.len());
+                prop_assert!(usize::from(read.header_len) <= usize::from(read.total_len));
+            }
+        }
+    }
+}
