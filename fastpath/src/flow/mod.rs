@@ -3,13 +3,33 @@
 //! The table is shared by all workers and lock-free: any worker looks up any flow without waiting. See `table.rs` for the
 //! layout and for who writes which atomic word with which ordering.
 
+mod bucket;
+mod expire;
+mod free;
+mod hash;
+mod reader;
+mod reclaim;
+mod record;
+#[cfg(not(loom))]
+mod region;
+#[cfg(loom)]
+#[path = "region_loom.rs"]
+mod region;
+mod sync;
+mod table;
+#[cfg(test)]
+mod tests;
+mod worker;
+
 use std::net::Ipv4Addr;
 
 use thiserror::Error;
 
+pub use self::{reader::FlowReader, table::FlowTable, worker::FlowWorker};
+
 use crate::{
     table::neighbour::NeighbourId,
-    types::{Nanos, NetId, Tick},
+    types::{NetId, Tick},
 };
 
 /// The packets of one flow: network of ingress, addresses, protocol and ports. ICMP echo puts its identifier into
@@ -142,18 +162,6 @@ pub struct FlowTimeouts {
     pub idle: u32,
 }
 
-/// The table that all workers share.
-#[derive(Debug)]
-pub struct FlowTable {}
-
-/// One worker's hold on the table: its free records, its retired records, its share of the expiry sweep.
-#[derive(Debug)]
-pub struct FlowWorker {}
-
-/// Control's hold on the table, for reading.
-#[derive(Debug)]
-pub struct FlowReader {}
-
 /// Why there is no flow table.
 #[derive(Debug, Error)]
 pub enum FlowTableError {
@@ -175,115 +183,4 @@ pub enum FlowTableError {
         /// What the kernel said.
         source: std::io::Error,
     },
-}
-
-impl FlowTable {
-    /// The most flows (directions) one table takes: 2^28.
-    pub const MAX_CAPACITY: usize = 1 << 28;
-
-    /// A table for `capacity` flows (directions), for `workers` workers, in hugepages where the kernel has some.
-    /// Returns one hold per worker and one for control.
-    ///
-    /// # Errors
-    /// [`FlowTableError`]: the capacity is above [`FlowTable::MAX_CAPACITY`], or there is not so much memory.
-    #[expect(clippy::new_ret_no_self, reason = "the table is only reached through its holds")]
-    pub fn new(_capacity: usize, _workers: usize) -> Result<(Vec<FlowWorker>, FlowReader), FlowTableError> {
-        todo!()
-    }
-}
-
-impl FlowWorker {
-    /// The hash of a key, with the table's random key.
-    #[inline(always)]
-    pub fn hash(&self, _key: &FlowKey) -> FlowHash {
-        todo!()
-    }
-
-    /// Asks the CPU for the bucket.
-    #[inline(always)]
-    pub fn prefetch(&self, _hash: FlowHash) {
-        todo!()
-    }
-
-    /// Compares tags; asks the CPU for the record of the first match. `None` means that there is no such flow.
-    #[inline(always)]
-    pub fn probe(&self, _hash: FlowHash) -> Option<FlowId> {
-        todo!()
-    }
-
-    /// The entry of `key`: compares the candidate of [`FlowWorker::probe`] first, then (rare) other equal tags.
-    /// What it returns stays readable until this worker's next [`FlowWorker::quiescent`].
-    #[inline(always)]
-    pub fn get(
-        &self,
-        _key: &FlowKey,
-        _hash: FlowHash,
-        _candidate: Option<FlowId>,
-    ) -> Option<(FlowId, Program)> {
-        todo!()
-    }
-
-    /// Counts a packet on an entry: packets, bytes, last seen (written only when the tick changed).
-    #[inline(always)]
-    pub fn touch(&self, _id: FlowId, _bytes: usize, _now: Tick) {
-        todo!()
-    }
-
-    /// Stores an entry. If another worker stored one for the key meanwhile, returns that one's id.
-    ///
-    /// # Errors
-    /// [`NotLearned`]: the caller goes on without an entry.
-    pub fn learn(
-        &mut self,
-        _key: &FlowKey,
-        _hash: FlowHash,
-        _program: Program,
-        _now: Tick,
-    ) -> Result<FlowId, NotLearned> {
-        todo!()
-    }
-
-    /// Replaces the program of an entry, keeping its counters: a new record takes its place in the bucket.
-    ///
-    /// # Errors
-    /// [`NotLearned`]: the old entry stays; the caller goes on without.
-    pub fn relearn(
-        &mut self,
-        _id: FlowId,
-        _key: &FlowKey,
-        _hash: FlowHash,
-        _program: Program,
-        _now: Tick,
-    ) -> Result<FlowId, NotLearned> {
-        todo!()
-    }
-
-    /// Once per burst, while no id is held: lets retired records be used again, and looks at a bounded number of this
-    /// worker's records for expiry, paced by time. Returns how many expired.
-    pub fn quiescent(&mut self, _now: Nanos, _timeouts: &FlowTimeouts) -> usize {
-        todo!()
-    }
-}
-
-impl FlowReader {
-    /// Shows every live entry to `see`, until it returns false. Never stops a worker; an entry that changes meanwhile is
-    /// shown as it was or left out.
-    pub fn for_each(&mut self, _see: impl FnMut(FlowView) -> bool) {
-        todo!()
-    }
-
-    /// Entries in use, about.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Whether no entry is in use.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The limit.
-    pub fn capacity(&self) -> usize {
-        todo!()
-    }
 }

@@ -1,0 +1,66 @@
+//! Control's hold on the flow table, for `show flows` and metrics.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use super::{FlowView, bucket::SLOTS, table::FlowTable};
+
+/// Buckets read between two quiescent states: few, so that reclamation does not wait for control.
+const BUCKETS_AT_ONCE: usize = 8;
+
+/// Control's hold on the table, for reading.
+#[derive(Debug)]
+pub struct FlowReader {
+    table: Arc<FlowTable>,
+    /// Its slot among the readers.
+    slot: usize,
+}
+
+impl FlowReader {
+    pub(super) const fn new(table: Arc<FlowTable>, slot: usize) -> FlowReader {
+        FlowReader { table, slot }
+    }
+
+    /// Shows every live entry to `see`, until it returns false. Never stops a worker; an entry that changes meanwhile is
+    /// shown as it was or left out. However long `see` takes, it holds up no reclamation.
+    pub fn for_each(&mut self, mut see: impl FnMut(FlowView) -> bool) {
+        for buckets in self.table.buckets().chunks(BUCKETS_AT_ONCE) {
+            self.table.grace.online(self.slot);
+            let views: ArrayVec<FlowView, { BUCKETS_AT_ONCE * SLOTS }> = buckets
+                .iter()
+                .flat_map(|bucket| (0..SLOTS).filter_map(|slot| bucket.record(slot)))
+                .map(|id| self.table.record(id).view())
+                .collect();
+            self.table.grace.offline(self.slot);
+            if !views.into_iter().all(&mut see) {
+                return;
+            }
+        }
+    }
+
+    /// Entries in use, about.
+    pub fn len(&self) -> usize {
+        self.table.in_use()
+    }
+
+    /// Whether no entry is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The limit.
+    pub fn capacity(&self) -> usize {
+        self.table.shares().capacity
+    }
+
+    /// Memory per flow of the capacity, index and free list included, rounded up.
+    pub fn bytes_per_flow(&self) -> usize {
+        self.table.bytes().div_ceil(self.capacity().max(1))
+    }
+
+    /// Whether the table is in reserved 2 MiB pages; if not, a million flows cost some 15 to 30 % more per packet.
+    pub fn hugepages(&self) -> bool {
+        self.table.hugepages()
+    }
+}

@@ -1,0 +1,185 @@
+//! A record: key, program and counters of one flow in one cache line.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    FlowKey, FlowView, Program,
+    sync::{AtomicU64, Ordering},
+};
+use crate::{
+    table::neighbour::NeighbourId,
+    types::{NetId, Tick},
+};
+
+/// Set beside the tick while a record belongs to a flow, so that the sweep can pass over the others.
+const IN_USE: u64 = 1 << 32;
+
+/// One cache line. Key and program do not change while any worker can see the record.
+#[repr(C)]
+#[cfg_attr(not(loom), repr(align(64)))]
+#[derive(Debug)]
+pub(super) struct Record {
+    key: [AtomicU64; 2],
+    /// generation << 32 | next hop
+    decision: AtomicU64,
+    /// egress << 32 | VTEP of origin
+    way: AtomicU64,
+    packets: AtomicU64,
+    /// IP total length, summed.
+    bytes: AtomicU64,
+    /// [`IN_USE`] | tick of the last packet
+    seen: AtomicU64,
+    spare: AtomicU64,
+}
+
+/// What a packet counts on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+impl Record {
+    /// Fills a record that no other thread can see.
+    pub(super) fn fill(&self, key: &FlowKey, program: &Program, counts: Counts, now: Tick) {
+        let [addresses, rest] = key.to_words();
+        self.key[0].store(addresses, Ordering::Relaxed);
+        self.key[1].store(rest, Ordering::Relaxed);
+        let decision = u64::from(program.generation) << 32 | u64::from(program.next.to_u32());
+        self.decision.store(decision, Ordering::Relaxed);
+        let way = u64::from(program.egress.0) << 32 | u64::from(program.from_vtep.to_bits());
+        self.way.store(way, Ordering::Relaxed);
+        self.packets.store(counts.packets, Ordering::Relaxed);
+        self.bytes.store(counts.bytes, Ordering::Relaxed);
+        self.seen.store(IN_USE | u64::from(now.0), Ordering::Relaxed);
+    }
+
+    /// Marks a record that no other thread can see as belonging to no flow.
+    pub(super) fn clear(&self) {
+        self.seen.store(0, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(super) fn is_of(&self, key: &FlowKey) -> bool {
+        let [addresses, rest] = key.to_words();
+        self.key[0].load(Ordering::Relaxed) == addresses && self.key[1].load(Ordering::Relaxed) == rest
+    }
+
+    pub(super) fn key(&self) -> FlowKey {
+        FlowKey::from_words([self.key[0].load(Ordering::Relaxed), self.key[1].load(Ordering::Relaxed)])
+    }
+
+    #[inline(always)]
+    pub(super) fn program(&self) -> Program {
+        let decision = self.decision.load(Ordering::Relaxed);
+        let way = self.way.load(Ordering::Relaxed);
+        Program {
+            generation: (decision >> 32) as u32,
+            egress: NetId((way >> 32) as u16),
+            next: NeighbourId::from_u32(decision as u32),
+            from_vtep: Ipv4Addr::from_bits(way as u32),
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts { packets: self.packets.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// Load and store, no locked instruction: one worker receives the packets of a flow. If two do (the NIC's queues were
+    /// changed), a count may be lost, nothing else.
+    #[inline(always)]
+    pub(super) fn touch(&self, bytes: usize, now: Tick) {
+        self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64), Ordering::Relaxed);
+        let seen = IN_USE | u64::from(now.0);
+        if self.seen.load(Ordering::Relaxed) != seen {
+            self.seen.store(seen, Ordering::Relaxed);
+        }
+    }
+
+    /// Tick of the last packet if the record belongs to a flow. A hint where the record may be changing hands: what is
+    /// decided on it is checked again under the bucket's lock.
+    pub(super) fn last_seen(&self) -> Option<Tick> {
+        let seen = self.seen.load(Ordering::Relaxed);
+        (seen & IN_USE != 0).then_some(Tick(seen as u32))
+    }
+
+    pub(super) fn view(&self) -> FlowView {
+        let Counts { packets, bytes } = self.counts();
+        let last_seen = self.last_seen().unwrap_or_default();
+        FlowView { key: self.key(), program: self.program(), packets, bytes, last_seen }
+    }
+}
+
+#[cfg(loom)]
+impl Default for Record {
+    fn default() -> Record {
+        let zero = || AtomicU64::new(0);
+        Record {
+            key: [zero(), zero()],
+            decision: zero(),
+            way: zero(),
+            packets: zero(),
+            bytes: zero(),
+            seen: zero(),
+            spare: zero(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn empty() -> Record {
+        Record {
+            key: Default::default(),
+            decision: AtomicU64::new(0),
+            way: AtomicU64::new(0),
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            spare: AtomicU64::new(0),
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_cache_line() {
+        assert_eq!((size_of::<Record>(), align_of::<Record>()), (64, 64));
+    }
+
+    #[test]
+    fn a_record_gives_back_what_was_put_in() {
+        let record = empty();
+        assert_eq!(record.last_seen(), None);
+        for (key, program) in [
+            (
+                FlowKey::from_words([0, 0]),
+                Program {
+                    generation: 0,
+                    egress: NetId(0),
+                    next: NeighbourId::from_u32(0),
+                    from_vtep: Ipv4Addr::UNSPECIFIED,
+                },
+            ),
+            (
+                FlowKey::from_words([u64::MAX, u64::MAX]),
+                Program {
+                    generation: u32::MAX,
+                    egress: NetId(u16::MAX),
+                    next: NeighbourId::from_u32(u32::MAX),
+                    from_vtep: Ipv4Addr::BROADCAST,
+                },
+            ),
+        ] {
+            record.fill(&key, &program, Counts { packets: 7, bytes: 700 }, Tick(u32::MAX));
+            record.touch(60, Tick(3));
+            assert!(record.is_of(&key));
+            let view = record.view();
+            assert_eq!((view.key, view.program), (key, program));
+            assert_eq!((view.packets, view.bytes, view.last_seen), (8, 760, Tick(3)));
+        }
+        record.clear();
+        assert_eq!(record.last_seen(), None);
+    }
+}
