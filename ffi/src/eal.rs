@@ -1,10 +1,11 @@
 //! The environment of DPDK: memory, devices, threads. Once per process.
 
 use std::{
+    collections::BTreeSet,
     ffi::{CString, NulError, c_char, c_int},
     fs,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -109,7 +110,19 @@ pub struct Eal(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     hugepages: bool,
-    retired: Mutex<Vec<Retired>>,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// DPDK's numbers of the ports in use, so that a device probed twice is noticed: DPDK calls that success.
+    ports: BTreeSet<u16>,
+    /// Pools ever made.
+    pools: usize,
+    /// A port relies on every mbuf coming from the same pool.
+    one_pool: bool,
+    /// Pools nobody allocates from any more, to be freed at the end.
+    retired: Vec<Retired>,
 }
 
 /// Set by the first [`Eal::init`] of the process.
@@ -140,7 +153,7 @@ impl Eal {
         if code < 0 {
             return Err(why_not(options, Error::from_rte_errno("rte_eal_init", mark)));
         }
-        Ok(Eal(Arc::new(Inner { hugepages, retired: Mutex::new(Vec::new()) })))
+        Ok(Eal(Arc::new(Inner { hugepages, books: Mutex::default() })))
     }
 
     /// Whether packet memory is in hugepages.
@@ -148,8 +161,37 @@ impl Eal {
         self.0.hugepages
     }
 
-    pub(crate) fn retire(&self, pool: Retired) {
-        self.0.retired.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
+    /// Marks a port as in use; false when it is already.
+    pub(crate) fn claim_port(&self, port: u16) -> bool {
+        self.books().ports.insert(port)
+    }
+
+    /// The reverse of [`Eal::claim_port`].
+    pub(crate) fn release_port(&self, port: u16) {
+        self.books().ports.remove(&port);
+    }
+
+    /// Whether another pool may be made; counts it.
+    pub(crate) fn claim_pool(&self) -> bool {
+        let mut books = self.books();
+        let may = !(books.one_pool && books.pools > 0);
+        books.pools += usize::from(may);
+        may
+    }
+
+    /// Whether there is just one pool; if so, it stays that way.
+    pub(crate) fn stay_with_one_pool(&self) -> bool {
+        let mut books = self.books();
+        books.one_pool |= books.pools == 1;
+        books.one_pool
+    }
+
+    pub(crate) fn retire_pool(&self, pool: Retired) {
+        self.books().retired.push(pool);
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,7 +199,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // SAFETY: both read what EAL set.
         let on_main = unsafe { sys::tg_shim_lcore_id() == sys::tg_shim_main_lcore() };
-        let pools = self.retired.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let pools = &mut self.books.get_mut().unwrap_or_else(PoisonError::into_inner).retired;
         if !on_main || !pools.iter().all(Retired::is_whole) {
             // The main thread may be freeing an mbuf right now, or an mbuf is still held: the memory must stay. The end
             // of the process frees it all; devices are closed already, by their ports.
@@ -184,13 +226,19 @@ fn arguments(options: &EalOptions, hugepages: bool) -> Result<Vec<CString>, EalE
     });
     list.push(format!("--log-level={}", options.log_level as u8));
     list.push(format!("-m{}", options.memory_mib));
-    if !hugepages {
-        list.push("--no-huge".to_owned());
-    }
-    if options.in_memory {
-        list.push("--in-memory".to_owned());
-    } else {
-        list.push(format!("--file-prefix={}", options.file_prefix));
+    match (options.in_memory, hugepages) {
+        (true, true) => list.push("--in-memory".to_owned()),
+        // DPDK refuses --no-huge with --in-memory; without hugepages the shared configuration is all there is to omit.
+        (true, false) => list.extend(["--no-huge".to_owned(), "--no-shconf".to_owned()]),
+        (false, true) => {
+            list.extend([
+                "--huge-unlink=always".to_owned(),
+                format!("--file-prefix={}", options.file_prefix),
+            ]);
+        }
+        (false, false) => {
+            list.extend(["--no-huge".to_owned(), format!("--file-prefix={}", options.file_prefix)]);
+        }
     }
     // An allow list that names no network device: nothing is probed at start, and `rte_dev_probe` adds to it later.
     list.push(if options.pci { "--allow=0000:00:00.0" } else { "--no-pci" }.to_owned());

@@ -37,7 +37,10 @@ impl Error {
 
     /// The error of `call` with `errno` of either sign, and with what DPDK said since `mark`.
     pub(crate) fn new(call: &'static str, errno: i32, mark: log::Mark) -> Error {
-        Error { call, errno: errno.saturating_abs(), said: log::since(mark) }
+        let said = log::since(mark);
+        // Many drivers return -1 for any failure; read as EPERM it would mislead.
+        let errno = if errno == -1 && !said.is_empty() { 0 } else { errno.saturating_abs() };
+        Error { call, errno, said }
     }
 
     /// The same with the thread's `rte_errno`, for functions that return a null pointer or -1.

@@ -30,6 +30,9 @@ pub enum Level {
     Debug = 8,
 }
 
+/// What DPDK adds to every failed probe, which tells nothing.
+const EMPTY_WORDS: &str = "Failed to attach device on primary process";
+
 /// One line of DPDK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -74,7 +77,8 @@ pub(crate) fn mark() -> Mark {
 pub(crate) fn since(mark: Mark) -> String {
     let buffer = buffer();
     let new = usize::try_from(buffer.written - mark.0).unwrap_or(usize::MAX).min(buffer.lines.len());
-    let lines: Vec<&Line> = buffer.lines.iter().skip(buffer.lines.len() - new).collect();
+    let lines = buffer.lines.iter().skip(buffer.lines.len() - new);
+    let lines: Vec<&Line> = lines.filter(|line| !line.text.ends_with(EMPTY_WORDS)).collect();
     let grave = lines.iter().any(|line| line.level <= Level::Warning);
     let said =
         lines.iter().filter(|line| !grave || line.level <= Level::Warning).map(|line| line.text.as_str());

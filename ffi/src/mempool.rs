@@ -43,7 +43,8 @@ impl Mempool {
     ///
     /// # Errors
     /// [`Error`]: ENOMEM when there is not enough hugepage memory (or `-m` memory), EEXIST when the name is taken,
-    /// EINVAL when the name has a zero byte.
+    /// EINVAL when the name has a zero byte, EBUSY when a running port relies on there being one pool only (make all pools
+    /// before the first port).
     pub fn new(eal: &Eal, config: &MempoolConfig) -> Result<Mempool, Error> {
         const CALL: &str = "rte_pktmbuf_pool_create";
         let mark = log::mark();
@@ -51,6 +52,9 @@ impl Mempool {
         let too_long = || Error::new(CALL, Error::EINVAL, mark);
         let room = config.packet_len_max.checked_add(HEADROOM).ok_or_else(too_long)?;
         let cache = if config.count > 2 * CACHE_LEN { CACHE_LEN } else { 0 };
+        if !eal.claim_pool() {
+            return Err(Error::new(CALL, Error::EBUSY, mark));
+        }
         // SAFETY: EAL is initialised; `name` is a C string that DPDK copies.
         let raw = unsafe {
             sys::rte_pktmbuf_pool_create(name.as_ptr(), config.count, cache, 0, room, sys::SOCKET_ID_ANY)
@@ -94,7 +98,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         // Mbufs do not hold their pool (that would cost an atomic operation each), so it is not freed here. EAL frees it
         // at the end if all its mbufs are home by then.
-        self.eal.retire(Retired { raw: self.raw, count: self.count });
+        self.eal.retire_pool(Retired { raw: self.raw, count: self.count });
     }
 }
 

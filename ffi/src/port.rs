@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     ffi::{CStr, CString},
     marker::PhantomData,
+    path::Path,
     ptr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -143,7 +144,7 @@ struct Inner {
     device: *mut sys::rte_device,
     /// rte_ethdev.h: control functions of one port are not thread-safe. Holds the pool from `configure` on.
     control: Mutex<Option<Mempool>>,
-    _eal: Eal,
+    eal: Eal,
 }
 
 // SAFETY: the device pointer is used once, in `drop`; everything else goes through `control`.
@@ -159,14 +160,19 @@ impl Device {
     pub fn probe(eal: &Eal, devargs: &str) -> Result<Device, ProbeError> {
         const CALL: &str = "rte_dev_probe";
         let mark = log::mark();
-        let name =
-            CString::new(devargs).map_err(|_| why_not(devargs, Error::new(CALL, Error::EINVAL, mark)))?;
+        let refuse = |errno| why_not(devargs, Error::new(CALL, errno, mark));
+        let name = CString::new(devargs).map_err(|_| refuse(Error::EINVAL))?;
+        if names_existing_tap(devargs) {
+            return Err(refuse(Error::EBUSY));
+        }
         // SAFETY: EAL is initialised; `name` is a C string that DPDK copies.
-        check(CALL, mark, unsafe { sys::rte_dev_probe(name.as_ptr()) })
-            .map_err(|error| why_not(devargs, error))?;
-        let missing = || why_not(devargs, Error::new(CALL, Error::ENODEV, mark));
-        let id = find_port(&name).ok_or_else(missing)?;
+        let code = unsafe { sys::rte_dev_probe(name.as_ptr()) };
+        check(CALL, mark, code).map_err(|error| why_not(devargs, error))?;
+        let id = find_port(&name).ok_or_else(|| refuse(Error::ENODEV))?;
         let info = info(id).map_err(|error| why_not(devargs, error))?;
+        if !eal.claim_port(id) {
+            return Err(refuse(Error::EEXIST));
+        }
         // SAFETY: set by the driver, a static C string; null for none.
         let driver = unsafe { info.driver_name.as_ref().map(|text| CStr::from_ptr(text)) };
         let facts = PortInfo {
@@ -181,7 +187,7 @@ impl Device {
             info: facts,
             device: info.device,
             control: Mutex::new(None),
-            _eal: eal.clone(),
+            eal: eal.clone(),
         })))
     }
 
@@ -190,9 +196,8 @@ impl Device {
         &self.0.info
     }
 
-    /// Sets the port up and starts it. All queues take their mbufs from `pool`, and all mbufs sent on the port must come
-    /// from pools made like it, with nobody else holding a reference, which [`Mbuf`] sees to. Flows are spread over
-    /// several receive queues where the device can.
+    /// Sets the port up and starts it. All queues take their mbufs from `pool`. Flows are spread over several receive
+    /// queues where the device can.
     ///
     /// # Errors
     /// [`Error`] names the call that the device refused. A device that cannot change its MTU keeps its own.
@@ -224,8 +229,10 @@ impl Port {
             conf.rxmode.mq_mode = sys::TG_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = rss;
         }
-        // One pool, one reference each: the driver may free sent mbufs without looking at them.
-        conf.txmode.offloads = info.tx_offload_capa & sys::TG_TX_OFFLOAD_FAST_FREE;
+        // The driver may free sent mbufs without looking at each: one pool, and one reference, which `Mbuf` sees to.
+        if info.tx_offload_capa & sys::TG_TX_OFFLOAD_FAST_FREE != 0 && self.0.eal.stay_with_one_pool() {
+            conf.txmode.offloads = sys::TG_TX_OFFLOAD_FAST_FREE;
+        }
         let (mut rx_len, mut tx_len) = (config.rx_ring_len, config.tx_ring_len);
         let mark = log::mark();
         // SAFETY: here and below: the port is probed, not started, and we hold its control lock; the pointers are to
@@ -335,6 +342,7 @@ impl Drop for Inner {
                 sys::rte_dev_remove(self.device);
             }
         }
+        self.eal.release_port(self.id);
     }
 }
 
@@ -429,6 +437,22 @@ fn find_port(devargs: &CStr) -> Option<u16> {
     }
 }
 
+/// Whether net_tap would join an interface that is there: opened with several queues, the kernel hands a second owner
+/// some of the frames of the first. With `persist` that is what the operator wants.
+fn names_existing_tap(devargs: &str) -> bool {
+    let mut parts = devargs.split(',');
+    let is_tap = parts.next().is_some_and(|driver| driver.starts_with("net_tap"));
+    let mut interface = None;
+    for part in parts {
+        match part.split_once('=') {
+            Some(("iface", name)) => interface = Some(name),
+            None if part == "persist" => return false,
+            _ => {}
+        }
+    }
+    is_tap && interface.is_some_and(|name| Path::new("/sys/class/net").join(name).exists())
+}
+
 fn why_not(device: &str, source: Error) -> ProbeError {
     let device = device.to_owned();
     let said = |text: &str| source.said.contains(text);
@@ -438,7 +462,7 @@ fn why_not(device: &str, source: Error) -> ProbeError {
         ProbeError::Busy { device, source }
     } else if said("failed to parse") || said("cannot parse") {
         ProbeError::BadName { device, source }
-    } else if matches!(source.errno, Error::ENODEV | Error::ENOENT) {
+    } else if matches!(source.errno, Error::ENODEV | Error::ENOENT) || said("No such") {
         ProbeError::Missing { device, source }
     } else if source.errno == Error::ENOTSUP {
         ProbeError::NoDriver { device, source }
