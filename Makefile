@@ -5,6 +5,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Release builds inline DPDK's C functions into Rust where rustc's LLVM has its clang (docs/adr); a plain build otherwise.
 LTO    := $(if $(shell command -v clang-22),--config .cargo/lto.toml)
 
+# Namespaces and TAPs need root; whoever is not goes through sudo.
+SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
+AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
+
 .PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update bench fuzz doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +24,7 @@ build: deps-build ## build the gateway, target/release/tidegate
 
 demo: build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
 	$(CARGO) $(LTO) build --release -p tidegate-tests --bin tidegate-demo
-	$(TARGET)/release/tidegate-demo --gateway $(TARGET)/release/tidegate
+	$(SUDO) $(TARGET)/release/tidegate-demo
 
 check: ## format, lints, licences, spelling
 	$(CARGO) fmt --all --check
@@ -38,7 +42,7 @@ test-dpdk: ## the DPDK rim and the daemon on vdevs, no hugepages
 	$(CARGO) test -p dpdk-sys -p tidegate-fastpath -p tidegate-control --features tidegate-fastpath/dpdk,tidegate-control/dpdk
 
 test-lab: build ## the gateway among kernel hosts in network namespaces, on net_tap and net_pcap (root)
-	TIDEGATE=$(abspath $(TARGET))/release/tidegate $(CARGO) test -p tidegate-tests --test lab -- --test-threads=1
+	TIDEGATE=$(abspath $(TARGET))/release/tidegate $(CARGO) $(AS_ROOT) test -p tidegate-tests --test lab -- --test-threads=1
 
 test-loom: ## every interleaving of the lock-free parts
 	$(CARGO) --config .cargo/loom.toml test --release -p tidegate-fastpath --lib --target-dir $(TARGET)/loom loom
@@ -56,7 +60,7 @@ doc: ## API documentation in target/doc
 	$(CARGO) doc --workspace --no-deps
 
 run: build ## run the gateway in the foreground: make run CONFIG=file.yaml (root)
-	$(TARGET)/release/tidegate run --config $(CONFIG)
+	$(SUDO) $(TARGET)/release/tidegate run --config $(CONFIG)
 
 doctor: ## say what this machine lacks: DPDK, hugepages, namespaces, tools
 	@$(CARGO) run -q -p tidegate-tests --bin tidegate-doctor

@@ -6,11 +6,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Lab, Netns, netns::output, process::Running, wait_for};
+use super::{
+    Lab, Netns,
+    netns::{self, output},
+    process::Running,
+    wait_for,
+};
 
 /// A running `tidegate run` in a namespace of its own, with its files in a folder of its own.
 #[derive(Debug)]
@@ -98,10 +103,26 @@ impl Gateway {
     /// # Errors
     /// When it does not end, or not with code 0.
     pub fn stop(&mut self) -> Result<()> {
-        self.process.signal(Signal::TERM)?;
+        self.process.signal(Signal::SIGTERM)?;
         let status = self.process.wait()?;
         ensure!(status.success(), "the gateway ended with {status}:\n{}", self.process.text());
         Ok(())
+    }
+
+    /// What a gateway that has ended left on the machine: VPC namespaces, TAPs, its socket, hugepage files.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        let mut left: Vec<String> =
+            netns::list()?.into_iter().filter(|name| name.starts_with("tg-")).collect();
+        let links = self.netns.run("ip -o link show")?;
+        let names = links.lines().filter_map(|line| line.split(": ").nth(1)).filter(|name| *name != "lo");
+        left.extend(names.map(str::to_owned));
+        left.extend(self.socket().exists().then(|| self.socket().display().to_string()));
+        let pages = fs::read_dir("/dev/hugepages").into_iter().flatten().flatten();
+        left.extend(pages.map(|entry| entry.path().display().to_string()));
+        Ok(left)
     }
 
     fn ready(&mut self) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod host;
 pub mod netns;
 pub mod probe;
 pub mod process;
+pub mod site;
 
 use std::{
     sync::{
@@ -25,6 +26,7 @@ pub use self::{
     gateway::Gateway,
     host::{ComputeHost, Underlay, Vm},
     netns::Netns,
+    site::Site,
 };
 
 /// How long anything may take to come up before the lab gives up on it.
@@ -42,7 +44,7 @@ impl Lab {
     pub fn new() -> Result<Lab> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         static START: Once = Once::new();
-        if !rustix::process::geteuid().is_root() {
+        if !nix::unistd::geteuid().is_root() {
             bail!("the lab makes network namespaces and needs root; try sudo");
         }
         START.call_once(|| {

@@ -3,16 +3,16 @@
 use std::{
     fs::{self, File},
     io::Write,
-    os::fd::AsFd,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
     thread,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::{
-    process::{Pid, Signal, kill_process, test_kill_process},
-    thread::{LinkNameSpaceType, move_into_link_name_space},
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use super::wait_for;
@@ -90,7 +90,7 @@ impl Netns {
     pub fn enter<T: Send>(&self, run: impl FnOnce() -> T + Send) -> Result<T> {
         let file = File::open(format!("/run/netns/{}", self.name))?;
         let there = || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            setns(&file, CloneFlags::CLONE_NEWNET)?;
             Ok(run())
         };
         thread::scope(|s| s.spawn(there).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -130,7 +130,7 @@ pub fn remove_all() {
 pub fn sweep() {
     for name in list().unwrap_or_default() {
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
-        if owner.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_err()) {
+        if owner.map(Pid::from_raw).is_some_and(|pid| kill(pid, None).is_err()) {
             remove(&name);
         }
     }
@@ -159,12 +159,12 @@ fn remove(name: &str) {
 fn end_processes(name: &str) -> Result<()> {
     let pids = || -> Result<Vec<Pid>> {
         let text = output(Command::new("ip").args(["netns", "pids", name]))?;
-        Ok(text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect())
+        Ok(text.lines().filter_map(|line| Some(Pid::from_raw(line.trim().parse().ok()?))).collect())
     };
-    for signal in [Signal::TERM, Signal::KILL] {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let there = pids()?;
         for pid in &there {
-            let _ = kill_process(*pid, signal);
+            let _ = kill(*pid, signal);
         }
         if there.is_empty() || wait_for("processes to end", || pids().ok()?.is_empty().then_some(())).is_ok()
         {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::wait_for;
 
@@ -54,8 +57,7 @@ impl Running {
     /// # Errors
     /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a pid is positive")?;
-        Ok(kill_process(pid, signal)?)
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
     }
 
     /// Its pid.
@@ -84,7 +86,7 @@ impl Running {
     /// # Errors
     /// When it does not end in time.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
-        self.signal(Signal::INT)?;
+        self.signal(Signal::SIGINT)?;
         self.wait()
     }
 
@@ -102,7 +104,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.signal(Signal::TERM);
+            let _ = self.signal(Signal::SIGTERM);
             if self.wait().is_err() {
                 let _ = self.child.kill();
                 let _ = self.child.wait();

@@ -1,0 +1,208 @@
+//! `make demo`: starts the site of the seed article in network namespaces, moves real traffic through the gateway, and says
+//! what was expected and what was seen. Exits with 0 only if everything held.
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+use tidegate_tests::lab::{
+    Lab, Site, Vm,
+    probe::{Capture, iperf3, ping},
+    site::{self, OUTSIDE},
+};
+
+const PICTURE: &str = r#"
+   vpc-1                                              vpc-2, the same addresses
+     web 192.168.20.154  VNI 222  on host1              web2 192.168.20.154  VNI 300  on host2
+     app 192.168.21.10   VNI 223  on host2              app2 192.168.21.10   VNI 301  on host1
+     db  192.168.22.10   VNI 224  on host1
+
+   +---------------------+                                        +-----------------------+
+   | host1               |    +--------+    +---------------+     | upstream              |
+   | bridge, kernel VXLAN+----+        |    |   tidegate    |     | 203.0.113.1           |
+   | 10.172.11.11        |    |underlay+----+ 10.172.11.91  +-----+                       |
+   +---------------------+    | switch | TAP| DPDK, one     | TAP | 198.51.100.10 outside |
+   | host2               |    |        |    | polling worker|     +-----------------------+
+   | bridge, kernel VXLAN+----+        |    +---------------+
+   | 10.172.11.12        |    +--------+     203.0.113.2
+   +---------------------+
+"#;
+
+/// One row of the table.
+struct Row {
+    what: String,
+    expected: String,
+    seen: String,
+    ok: bool,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Table(Vec<Row>);
+
+impl Table {
+    fn row(
+        &mut self,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        seen: impl Into<String>,
+        ok: bool,
+    ) {
+        self.0.push(Row { what: what.into(), expected: expected.into(), seen: seen.into(), ok });
+    }
+
+    /// Pings and expects every answer, with this TTL.
+    fn reaches(&mut self, from: &Vm, whom: &str, address: &str, ttl: u8) -> Result<()> {
+        let pings = ping(from.netns(), address, "-c 3 -i 0.1")?;
+        let rtt = pings.rtt_ms.map_or(String::new(), |ms| format!(", {ms:.2} ms"));
+        let seen_ttl = pings.ttl.map_or("none".to_owned(), |ttl| ttl.to_string());
+        self.row(
+            format!("{} pings {whom} {address}", from.name()),
+            format!("3 replies, TTL {ttl}"),
+            format!("{} replies, TTL {seen_ttl}{rtt}", pings.received),
+            pings.all_answered() && pings.ttl == Some(ttl),
+        );
+        Ok(())
+    }
+
+    fn print(&self) {
+        let width = |of: fn(&Row) -> &str| self.0.iter().map(|row| of(row).len()).max().unwrap_or(0);
+        let [what, expected, seen] = [width(|r| &r.what), width(|r| &r.expected), width(|r| &r.seen)];
+        println!("\n  {:what$}  {:expected$}  {:seen$}", "what", "expected", "seen");
+        println!("  {}  {}  {}  --", "-".repeat(what), "-".repeat(expected), "-".repeat(seen));
+        for row in &self.0 {
+            let verdict = if row.ok { "ok" } else { "NO" };
+            println!("  {:what$}  {:expected$}  {:seen$}  {verdict}", row.what, row.expected, row.seen);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match demo() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            println!("\nNot everything held.");
+            ExitCode::FAILURE
+        }
+        Err(why) => {
+            eprintln!("demo: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo() -> Result<bool> {
+    let start = Instant::now();
+    let lab = Lab::new()?;
+    println!("{PICTURE}");
+    let mut site = Site::new(lab, &site::config())?;
+    println!("The gateway runs in namespace {}. Its ports:\n", site.gateway.netns().name());
+    println!("{}", site.gateway.show("ports")?);
+
+    let mut table = Table::default();
+    inside_a_vpc(&site, &mut table)?;
+    between_vpcs(&site, &mut table)?;
+    blackhole(&site, &mut table)?;
+    table.reaches(&site.web, "outside", OUTSIDE, 63)?;
+    stream(&site, &mut table)?;
+    books(&site, &mut table)?;
+
+    println!("Its routes for vpc-1:\n\n{}", site.gateway.show("routes vpc-1")?);
+    println!("Why packets were dropped:\n\n{}", site.gateway.show("drops")?);
+    ends(&mut site, &mut table)?;
+    table.print();
+    let held = table.0.iter().all(|row| row.ok);
+    drop(site);
+    println!("\n{} rows in {:.1} s.", table.0.len(), start.elapsed().as_secs_f64());
+    Ok(held)
+}
+
+fn inside_a_vpc(site: &Site, table: &mut Table) -> Result<()> {
+    table.reaches(&site.web, "its gateway", "192.168.20.1", 64)?;
+    table.reaches(&site.web, "app", site.app.address(), 63)?;
+    table.reaches(&site.web, "db", site.db.address(), 63)?;
+    table.reaches(&site.app, "db", site.db.address(), 63)?;
+    table.reaches(&site.db, "web", site.web.address(), 63)?;
+    let hop = ping(site.web.netns(), site.app.address(), "-c 1 -t 1")?;
+    let errors: Vec<_> = hop.errors.iter().map(|(from, what)| format!("{what} from {from}")).collect();
+    let ok = errors == ["Time to live exceeded from 192.168.20.1"];
+    table.row("web pings app with TTL 1", "Time to live exceeded from 192.168.20.1", errors.join(", "), ok);
+    Ok(())
+}
+
+fn between_vpcs(site: &Site, table: &mut Table) -> Result<()> {
+    let dir = site.gateway.dir();
+    let others = [(&site.web2, "192.168.20.1"), (&site.app2, "192.168.21.1")];
+    let captures = others.map(|(vm, _)| Capture::start(vm.netns(), "eth0", "icmp", dir));
+    ping(site.web.netns(), site.app.address(), "-c 3 -i 0.1")?;
+    for ((vm, gateway), capture) in others.into_iter().zip(captures) {
+        // What comes last proves that the capture would have shown what came before.
+        let capture = capture?;
+        ping(vm.netns(), gateway, "-c 1")?;
+        capture.until(&format!("{gateway} > "))?;
+        let heard = capture.stop()?.iter().filter(|line| !line.contains(gateway)).count();
+        let what = format!("{} hears of the pings between web and app", vm.name());
+        table.row(
+            what,
+            "nothing",
+            if heard == 0 { "nothing".into() } else { format!("{heard} packets") },
+            heard == 0,
+        );
+    }
+    table.reaches(&site.web2, "app2", site.app2.address(), 63)?;
+    let db = site.db.address();
+    let pings = ping(site.web2.netns(), db, "-c 2 -i 0.2")?;
+    let errors: Vec<_> = pings.errors.iter().map(|(_, what)| what.as_str()).collect();
+    let ok =
+        pings.received == 0 && errors.iter().all(|e| e.contains("Net Unreachable")) && !errors.is_empty();
+    let seen = format!("{} replies, {}", pings.received, errors.first().unwrap_or(&"silence"));
+    table.row(format!("web2 pings db {db}"), "0 replies, Destination Net Unreachable", seen, ok);
+    Ok(())
+}
+
+fn blackhole(site: &Site, table: &mut Table) -> Result<()> {
+    let before = site.drops("blackhole")?;
+    let pings = ping(site.web.netns(), "192.168.99.1", "-c 2 -i 0.2")?;
+    let dropped = site.drops("blackhole")? - before;
+    let seen =
+        format!("{} replies, {} errors, {dropped} dropped as blackhole", pings.received, pings.errors.len());
+    let ok = pings.silent() && dropped == 2;
+    table.row("web pings 192.168.99.1", "0 replies, 0 errors, 2 dropped as blackhole", seen, ok);
+    let routes = site.gateway.show("routes vpc-1")?;
+    let line = routes.lines().find(|line| line.contains("192.168.99.0/24")).unwrap_or("no such route");
+    let ok = line.contains("blackhole");
+    table.row(
+        "show routes vpc-1",
+        "192.168.99.0/24 blackhole",
+        line.split_whitespace().collect::<Vec<_>>().join(" "),
+        ok,
+    );
+    Ok(())
+}
+
+fn stream(site: &Site, table: &mut Table) -> Result<()> {
+    let tcp = iperf3(site.web.netns(), site.app.netns(), site.web.address(), "-t 2")?;
+    let (mib, mbit) = (tcp.bytes >> 20, tcp.bits_per_second / 1e6);
+    table.row(
+        "iperf3 TCP from app to web, 2 s",
+        "more than 10 MiB",
+        format!("{mib} MiB, {mbit:.0} Mbit/s"),
+        mib > 10,
+    );
+    Ok(())
+}
+
+fn books(site: &Site, table: &mut Table) -> Result<()> {
+    let b = site.books()?;
+    let seen = format!("{} + {} = {} + {} + {} + {}", b.rx, b.originated, b.tx, b.drops, b.punts, b.held);
+    table.row("rx + originated = tx + drops + punts + held", "both sides equal", seen, b.balance());
+    Ok(())
+}
+
+fn ends(site: &mut Site, table: &mut Table) -> Result<()> {
+    let ended = site.gateway.stop();
+    let left: Vec<_> = site.gateway.leftovers()?;
+    let ok = ended.is_ok() && left.is_empty();
+    let seen = if left.is_empty() { "nothing".to_owned() } else { left.join(", ") };
+    table.row("what a stopped gateway leaves behind", "nothing", seen, ok);
+    Ok(())
+}
