@@ -1,6 +1,8 @@
 //! The rim: where frames come from and go to. The engine knows only [`Io`]; `mem` and `pcap` serve tests and tools, `dpdk`
 //! (behind the feature of that name) the gateway.
 
+pub mod mem;
+
 use arrayvec::ArrayVec;
 
 use crate::{
