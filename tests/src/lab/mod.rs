@@ -10,6 +10,8 @@ pub mod netns;
 pub mod probe;
 pub mod process;
 pub mod site;
+pub mod stream;
+pub mod vlan;
 
 use std::{
     sync::{

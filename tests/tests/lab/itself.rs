@@ -3,6 +3,8 @@
 use tidegate_tests::lab::{
     ComputeHost, Underlay, netns,
     probe::{Capture, iperf3, ping},
+    stream::Datagrams,
+    vlan,
 };
 
 const HOSTS: [&str; 2] = ["10.172.11.11", "10.172.11.12"];
@@ -26,7 +28,7 @@ fn vms_of_one_network_reach_each_other_over_kernel_vxlan() {
     wire.until("instance 222").unwrap();
     assert!(other_vni.stop().unwrap().is_empty());
 
-    let stream = iperf3(vm2.netns(), vm1.netns(), vm2.address(), "-n 4M").unwrap();
+    let stream = iperf3(vm2.netns(), vm1.netns(), vm2.address(), "-t 1").unwrap();
     assert!(stream.bytes >= 4 << 20, "{stream:?}");
 
     host1.take_over(&vm2, &host2, 222).unwrap();
@@ -50,4 +52,29 @@ fn sockets_opened_inside_a_namespace_stay_there() {
     let [one, two] = ["one", "two"].map(|role| lab.netns(role).unwrap());
     let bind = || std::net::UdpSocket::bind("127.0.0.1:4789").unwrap();
     let _both = (one.enter(bind).unwrap(), two.enter(bind).unwrap());
+}
+
+#[test]
+fn a_tagged_interface_speaks_only_its_vlan() {
+    let Some(lab) = super::lab() else { return };
+    let [one, two] = ["one", "two"].map(|role| lab.netns(role).unwrap());
+    one.ip(&format!("link add eth0 type veth peer name eth0 netns {}", two.name())).unwrap();
+    for (netns, address) in [(&one, "10.9.0.1/24"), (&two, "10.9.0.2/24")] {
+        netns.ip(&format!("address add {address} dev eth0\nlink set eth0 up")).unwrap();
+    }
+    vlan::tag(&one, "eth0", 100).unwrap();
+    assert!(ping(&one, "10.9.0.2", "-c 1").unwrap().received == 0);
+
+    vlan::tag(&two, "eth0", 100).unwrap();
+    assert!(ping(&one, "10.9.0.2", "-c 2 -i 0.1").unwrap().all_answered());
+}
+
+#[test]
+fn numbered_datagrams_count_every_loss() {
+    let Some(lab) = super::lab() else { return };
+    let netns = lab.netns("loop").unwrap();
+    let stream = Datagrams::start(&netns, &netns, "127.0.0.1", 2000).unwrap();
+    stream.until_received(100).unwrap();
+    let count = stream.stop().unwrap();
+    assert!(count.sent >= 100 && count.received == count.sent, "{count:?}");
 }
