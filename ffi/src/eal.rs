@@ -246,16 +246,25 @@ fn arguments(options: &EalOptions, hugepages: bool) -> Result<Vec<CString>, EalE
 }
 
 fn decide_hugepages(options: &EalOptions) -> Result<bool, EalError> {
-    let lcores = cpus();
-    if let Some(lcore) = options.main_lcore.filter(|lcore| !lcores.contains(&usize::from(*lcore))) {
-        return Err(EalError::NoLcore { lcore, available: join(&lcores) });
-    }
+    check_lcores(options.main_lcore.as_slice())?;
     let free_mib = free_hugepages_mib();
     match options.hugepages {
         Hugepages::Off => Ok(false),
         Hugepages::Auto => Ok(free_mib >= options.memory_mib),
         Hugepages::Required if free_mib >= options.memory_mib => Ok(true),
         Hugepages::Required => Err(EalError::NoHugepages { wanted_mib: options.memory_mib, free_mib }),
+    }
+}
+
+/// Whether the calling thread may use all these CPUs.
+///
+/// # Errors
+/// [`EalError::NoLcore`] names the first that is not there.
+pub fn check_lcores(lcores: &[u16]) -> Result<(), EalError> {
+    let available = cpus();
+    match lcores.iter().find(|lcore| !available.contains(&usize::from(**lcore))) {
+        Some(&lcore) => Err(EalError::NoLcore { lcore, available: join(&available) }),
+        None => Ok(()),
     }
 }
 

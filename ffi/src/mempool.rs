@@ -15,7 +15,7 @@ const CACHE_LEN: u32 = 256;
 pub struct MempoolConfig {
     /// Unique within the process, at most 25 bytes.
     pub name: String,
-    /// Mbufs. Memory is best used at 2^n - 1.
+    /// Mbufs.
     pub count: u32,
     /// Bytes for a packet, without [`HEADROOM`]: what fits is one segment.
     pub packet_len_max: u16,

@@ -179,7 +179,7 @@ impl Device {
             driver: driver.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             rx_queues_max: info.max_rx_queues,
             tx_queues_max: info.max_tx_queues,
-            mtu: (info.min_mtu, info.max_mtu),
+            mtu: (info.min_mtu, mtu_max(&info)),
             rss: info.flow_type_rss_offloads & sys::TG_RSS_IP_TCP_UDP != 0,
         };
         Ok(Device(Arc::new(Inner {
@@ -417,6 +417,14 @@ fn info(id: u16) -> Result<sys::rte_eth_dev_info, Error> {
     // SAFETY: checks the id itself; `info` is a local.
     check("rte_eth_dev_info_get", mark, unsafe { sys::rte_eth_dev_info_get(id, &mut info) })?;
     Ok(info)
+}
+
+/// The largest MTU that ethdev lets pass: drivers that state none (65535) are held to their longest frame, Ethernet header
+/// and FCS included. net_tap of DPDK 22.11 ends at 1504 that way.
+fn mtu_max(info: &sys::rte_eth_dev_info) -> u16 {
+    const OVERHEAD: u32 = sys::TG_ETHER_HDR_LEN + sys::TG_ETHER_CRC_LEN;
+    let by_frame = info.max_rx_pktlen.saturating_sub(OVERHEAD);
+    if info.max_mtu == u16::MAX { u16::try_from(by_frame).unwrap_or(u16::MAX) } else { info.max_mtu }
 }
 
 /// The first port of a probed device.

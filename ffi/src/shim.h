@@ -29,6 +29,7 @@ enum {
 	TG_MBUF_NEXT = offsetof(struct rte_mbuf, next),
 	TG_HEADROOM = RTE_PKTMBUF_HEADROOM,
 	TG_ETHER_HDR_LEN = RTE_ETHER_HDR_LEN,
+	TG_ETHER_CRC_LEN = RTE_ETHER_CRC_LEN,
 };
 
 /* Flags that are macros with casts or shifts, which bindgen leaves out. */

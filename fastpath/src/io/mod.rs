@@ -10,6 +10,9 @@ use crate::{
     types::{Nanos, PortId},
 };
 
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
+
 /// Most frames that travel together.
 pub const BURST: usize = 32;
 
