@@ -94,8 +94,16 @@ impl Gateway {
     /// # Errors
     /// What the gateway found wrong with it.
     pub fn reload(&self, config: &str) -> Result<String> {
-        write_config(self.dir.path(), config)?;
+        self.write_config(config)?;
         self.tidegate("reload")
+    }
+
+    /// Writes a new configuration and tells nobody.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn write_config(&self, config: &str) -> Result<()> {
+        write_config(self.dir.path(), config).map(drop)
     }
 
     /// SIGTERM, and waits for the end.

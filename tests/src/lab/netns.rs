@@ -27,6 +27,8 @@ static LIVE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 pub struct Netns {
     name: String,
+    /// Whether it goes away with this handle.
+    owned: bool,
 }
 
 impl Netns {
@@ -38,11 +40,20 @@ impl Netns {
         let name = format!("{PREFIX}{}-{tail}", std::process::id());
         output(Command::new("ip").args(["netns", "add", &name]))?;
         live().push(name.clone());
-        let netns = Netns { name };
+        let netns = Netns { name, owned: true };
         // Router solicitations would be noise in every capture and counter. A kernel without IPv6 makes none.
         let _ = netns.enter(|| fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"))?;
         netns.ip("link set lo up")?;
         Ok(netns)
+    }
+
+    /// One that somebody else made and will remove, such as the namespace of a VPC.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn existing(name: &str) -> Result<Netns> {
+        ensure!(list()?.iter().any(|n| n == name), "there is no namespace {name}");
+        Ok(Netns { name: name.to_owned(), owned: false })
     }
 
     /// As `ip netns` lists it.
@@ -114,6 +125,9 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
+        if !self.owned {
+            return;
+        }
         remove(&self.name);
         live().retain(|name| *name != self.name);
     }

@@ -1,18 +1,48 @@
 //! The gateway among kernel hosts in network namespaces. `make test-lab` runs all of it and fails without root; plain
-//! `cargo test` leaves these tests out, with a word about it, where there is no root.
+//! `cargo test` leaves these tests out, with a word about it, where there is no root or no gateway binary.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
+mod east_west;
 mod itself;
+mod lifecycle;
+mod local;
+mod neighbour;
+mod path_mtu;
+mod public;
+mod reload;
+mod workers;
 
-use tidegate_tests::lab::Lab;
+use serde_json::Value;
+use tidegate_tests::lab::{Lab, Site, gateway, site};
 
 /// A lab, or `None` where there can be none and nobody asked for one.
 fn lab() -> Option<Lab> {
     match Lab::new() {
         Ok(lab) => Some(lab),
-        Err(why) if std::env::var_os("TIDEGATE").is_none() => {
-            eprintln!("skipped: {why}");
-            None
-        }
-        Err(why) => panic!("{why}"),
+        Err(why) => skip(&why),
     }
+}
+
+/// The site with its usual configuration.
+fn site() -> Option<Site> {
+    site_with(|_| ())
+}
+
+/// The site with a configuration that differs from the usual one.
+fn site_with(change: impl FnOnce(&mut Value)) -> Option<Site> {
+    let lab = lab()?;
+    if let Err(why) = gateway::binary() {
+        return skip(&why);
+    }
+    let mut config = site::config();
+    change(&mut config);
+    Some(Site::new(lab, &config).unwrap())
+}
+
+/// Says why a test is left out; panics where `make test-lab` asked for it.
+fn skip<T>(why: &anyhow::Error) -> Option<T> {
+    assert!(std::env::var_os("TIDEGATE").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+    None
 }

@@ -1,0 +1,104 @@
+//! ARP, VMs that move, tunnel ends that change.
+
+use serde_json::json;
+use tidegate_tests::lab::{
+    probe::{Capture, ping},
+    site::{self, GATEWAY_VTEP},
+    wait_for,
+};
+
+#[test]
+fn the_gateway_answers_arp_for_its_own_address_only() {
+    let Some(site) = super::site() else { return };
+    let netns = site.web.netns();
+    assert!(ping(netns, "192.168.20.1", "-c 1").unwrap().all_answered());
+    let known = netns.run("ip neigh show 192.168.20.1").unwrap();
+    assert!(known.contains("lladdr"), "{known}");
+
+    // Somebody else's address: no answer, and the kernel says so.
+    let pings = ping(netns, "192.168.20.77", "-c 1 -W 5").unwrap();
+    assert!(
+        pings.received == 0 && pings.errors.iter().all(|(from, _)| from == "192.168.20.154"),
+        "{}",
+        pings.text
+    );
+}
+
+#[test]
+fn a_next_hop_that_does_not_answer_is_unreachable_and_the_first_packet_to_one_that_does_is_kept() {
+    let Some(site) = super::site() else { return };
+    let first = ping(site.web.netns(), site.app.address(), "-c 1").unwrap();
+    assert!(first.all_answered(), "{}", first.text);
+
+    let nobody = ping(site.web.netns(), "192.168.21.77", "-c 1 -W 10").unwrap();
+    assert_eq!(
+        nobody.errors,
+        [("192.168.20.1".into(), "Destination Host Unreachable".into())],
+        "{}",
+        nobody.text
+    );
+    assert!(site.drops("neighbour_unresolved").unwrap() >= 1);
+    let text = site.gateway.show("neighbors").unwrap();
+    assert!(text.contains("192.168.21.10") && text.contains("10.172.11.12"), "{text}");
+}
+
+#[test]
+fn a_vm_that_moves_to_another_host_is_followed_with_its_first_packet() {
+    let Some(site) = super::site() else { return };
+    assert!(ping(site.web.netns(), site.app.address(), "-c 2 -i 0.1").unwrap().all_answered());
+    site.host1.take_over(&site.app, &site.host2, 223).unwrap();
+    assert!(ping(site.app.netns(), "192.168.21.1", "-c 1").unwrap().all_answered());
+    wait_for("the gateway to see the move", || {
+        let text = site.gateway.show("neighbors").ok()?;
+        let line = text.lines().find(|line| line.contains("192.168.21.10"))?;
+        line.contains("10.172.11.11").then_some(())
+    })
+    .unwrap();
+    let pings = ping(site.web.netns(), site.app.address(), "-c 3 -i 0.05").unwrap();
+    assert!(pings.all_answered() && pings.ttl == Some(63), "{}", pings.text);
+}
+
+#[test]
+fn an_unconfigured_tunnel_end_is_learned() {
+    let forget = |config: &mut serde_json::Value| {
+        config["vxlan_pools"][0]["remote_vteps"] = json!(["10.172.11.11"]);
+    };
+    let Some(site) = super::site_with(forget) else { return };
+    assert!(ping(site.app.netns(), "192.168.21.1", "-c 1").unwrap().all_answered());
+    let pings = ping(site.web.netns(), site.app.address(), "-c 2 -i 0.1").unwrap();
+    assert!(pings.all_answered(), "{}", pings.text);
+    let vteps = site.gateway.show("vteps").unwrap();
+    assert!(vteps.contains("10.172.11.12"), "{vteps}");
+}
+
+#[test]
+fn the_gateways_own_tunnel_end_follows_its_port_address() {
+    let Some(site) = super::site() else { return };
+    assert!(ping(site.web.netns(), site.app.address(), "-c 1").unwrap().all_answered());
+    let mut config = site::config();
+    config["gateway"]["ports"][0]["addresses"] = json!(["10.172.11.92/24"]);
+    site.gateway.reload(&config.to_string()).unwrap();
+    for (host, vnis) in [(&site.host1, [222, 224, 301]), (&site.host2, [223, 300, 223])] {
+        vnis.into_iter().for_each(|vni| host.repeer(vni, GATEWAY_VTEP, "10.172.11.92").unwrap_or_default());
+    }
+    let wire = Capture::start(site.host2.netns(), "eth0", "udp port 8472", site.gateway.dir()).unwrap();
+    let pings = ping(site.web.netns(), site.app.address(), "-c 3 -i 0.1").unwrap();
+    assert!(pings.all_answered(), "{}", pings.text);
+    assert!(wire.until("192.168.20.154 > 192.168.21.10").unwrap().contains("10.172.11.92"));
+    assert!(site.gateway.show("vteps").unwrap().contains("10.172.11.92"));
+}
+
+#[test]
+fn a_new_gateway_address_is_announced_and_may_lie_outside_the_ranges_of_vms() {
+    let Some(site) = super::site() else { return };
+    assert!(ping(site.app.netns(), "192.168.21.1", "-c 1").unwrap().all_answered());
+    let arp = Capture::start(site.app.netns(), "eth0", "arp", site.gateway.dir()).unwrap();
+    let mut config = site::config();
+    config["vpc_networks"][1]["gateway"] = json!("192.168.21.254");
+    config["vpc_networks"][1]["ip_ranges"] = json!(["192.168.21.10-192.168.21.99"]);
+    site.gateway.reload(&config.to_string()).unwrap();
+    arp.until("192.168.21.254").unwrap();
+    site.app.netns().ip("route replace default via 192.168.21.254").unwrap();
+    let pings = ping(site.app.netns(), site.web.address(), "-c 2 -i 0.1").unwrap();
+    assert!(pings.all_answered(), "{}", pings.text);
+}
