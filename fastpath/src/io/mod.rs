@@ -1,7 +1,10 @@
 //! The rim: where frames come from and go to. The engine knows only [`Io`]; `mem` and `pcap` serve tests and tools, `dpdk`
 //! (behind the feature of that name) the gateway.
 
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod mem;
+pub mod pcap;
 
 use arrayvec::ArrayVec;
 
@@ -9,9 +12,6 @@ use crate::{
     buffer::Buffer,
     types::{Nanos, PortId},
 };
-
-#[cfg(feature = "dpdk")]
-pub mod dpdk;
 
 /// Most frames that travel together.
 pub const BURST: usize = 32;
