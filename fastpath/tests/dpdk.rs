@@ -2,6 +2,8 @@
 //!
 //! EAL starts once per process, so each test runs in a process of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     env, fs,
     net::UdpSocket,
