@@ -128,8 +128,8 @@ impl FreeCache {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    #[cfg(all(test, not(loom)))]
+    fn len(&self) -> usize {
         self.ids.len()
     }
 }

@@ -85,12 +85,17 @@ impl FlowWorker {
         let id = candidate?;
         debug_assert!(self.online, "call quiescent before the first burst");
         let record = self.table.record(id);
-        if record.is_of(key) { Some((id, record.program())) } else { self.get_other(key, hash) }
+        if record.is_of(key) {
+            return Some((id, record.program()));
+        }
+        // Only the id comes back from there, so that the program above stays in registers.
+        let id = self.get_other(key, hash)?;
+        Some((id, self.table.record(id).program()))
     }
 
     #[cold]
-    fn get_other(&self, key: &FlowKey, hash: FlowHash) -> Option<(FlowId, Program)> {
-        self.table.find(key, hash).map(|place| (place.id, self.table.record(place.id).program()))
+    fn get_other(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowId> {
+        self.table.find(key, hash).map(|place| place.id)
     }
 
     /// Counts a packet on an entry: packets, bytes, last seen (written only when the tick changed).

@@ -1,7 +1,13 @@
 //! Tests of the whole table.
 
+#[cfg(not(loom))]
 mod limit;
+#[cfg(loom)]
+mod loom_model;
+#[cfg(not(loom))]
 mod oracle;
+#[cfg(not(loom))]
+mod stress;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -50,6 +56,11 @@ fn relearn(
     worker.relearn(id, &key, worker.hash(&key), program(n, generation), now)
 }
 
+/// What was learned for flow `n`, whatever its generation.
+fn is_program_of(n: u32, found: Program) -> bool {
+    found == program(n, found.generation)
+}
+
 /// Everything that control sees; panics where a key is seen twice.
 fn all(reader: &mut FlowReader) -> BTreeMap<[u64; 2], FlowView> {
     let mut views = BTreeMap::new();
@@ -64,6 +75,7 @@ fn all(reader: &mut FlowReader) -> BTreeMap<[u64; 2], FlowView> {
 const IDLE: FlowTimeouts = FlowTimeouts { idle: Tick::ticks_of_s(10) };
 
 /// A second of housekeeping, in steps as small as a large table needs. Returns how many entries expired.
+#[cfg(not(loom))]
 fn second(workers: &mut [FlowWorker], now: &mut Nanos, steps: u64) -> usize {
     let mut expired = 0;
     for _ in 0..steps {
