@@ -38,7 +38,8 @@ impl Grace {
 
     /// From now on `reader` reads.
     pub(super) fn online(&self, reader: usize) {
-        self.seen[reader].store(self.drawn.load(Ordering::Acquire), Ordering::Relaxed);
+        // Release: who sees this and not the offline before it must see that our reads before that are over.
+        self.seen[reader].store(self.drawn.load(Ordering::Acquire), Ordering::Release);
         // Either a writer that looks at the readers after its `draw` sees us, or we see what it unlinked before.
         fence(Ordering::SeqCst);
     }

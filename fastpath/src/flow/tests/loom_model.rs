@@ -1,10 +1,15 @@
 //! All interleavings (with a bounded number of preemptions) of the few steps that matter, under the C11 memory model:
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p tidegate-fastpath flow::tests::loom`
 
-use loom::thread;
+use loom::{cell::UnsafeCell, sync::Arc, thread};
 
 use super::*;
-use crate::flow::{FlowTable, hash::HashKey};
+use crate::flow::{
+    FlowTable,
+    hash::HashKey,
+    reclaim::Grace,
+    sync::{AtomicU32, Ordering},
+};
 
 /// Longer than [`IDLE`], so that the sweep of the next quiescent state removes what nobody touched.
 const LATE: Nanos = Nanos(3_600_000_000_000);
@@ -218,5 +223,69 @@ fn an_entry_away_from_its_full_home_is_found_while_another_one_goes() {
         a.quiescent(LATE, &IDLE);
         _ = learn(&mut a, flows[9] + 1, 1, LATE.tick());
         other.join().unwrap();
+    });
+}
+
+/// What a reader finds through `link` may be written again only after the grace period.
+#[derive(Debug)]
+struct Linked {
+    link: AtomicU32,
+    /// loom reports a read and a write of it that are not ordered.
+    record: UnsafeCell<()>,
+}
+
+#[expect(unsafe_code, reason = "loom's cell, whose accesses loom checks, has to be shared")]
+// SAFETY: nothing is read or written through the cell; loom only notes when that would happen.
+unsafe impl Sync for Linked {}
+
+impl Linked {
+    fn read(&self) {
+        if self.link.load(Ordering::Acquire) != 0 {
+            self.record.with(|_| ());
+        }
+    }
+}
+
+fn grace_model(reader: impl Fn(&Grace, &Linked) + Copy + Sync + Send + 'static) {
+    model(move || {
+        let grace = Arc::new(Grace::new(2));
+        let linked = Arc::new(Linked { link: AtomicU32::new(1), record: UnsafeCell::new(()) });
+        let other = thread::spawn({
+            let (grace, linked) = (Arc::clone(&grace), Arc::clone(&linked));
+            move || reader(&grace, &linked)
+        });
+        linked.link.store(0, Ordering::Relaxed);
+        let token = grace.draw();
+        for _ in 0..2 {
+            if grace.passed() >= token {
+                linked.record.with_mut(|_| ());
+                break;
+            }
+            thread::yield_now();
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_read_between_quiescent_states_is_not_written() {
+    grace_model(|grace, linked| {
+        grace.online(0);
+        linked.read();
+        grace.quiescent(0);
+        linked.read();
+        grace.quiescent(0);
+    });
+}
+
+#[test]
+fn what_is_read_before_going_offline_is_not_written() {
+    grace_model(|grace, linked| {
+        grace.online(0);
+        linked.read();
+        grace.offline(0);
+        grace.online(0);
+        linked.read();
+        grace.offline(0);
     });
 }
