@@ -2,10 +2,22 @@
 //! the lowest priority value, then the order of the document. A next hop that is not on-link is resolved by the other
 //! routes of the same table, never by the default route, and never outside the table.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    net::Ipv4Addr,
+};
 
 use ipnet::Ipv4Net;
-use tidegate_fastpath::types::{NetId, VrfId};
+use tidegate_fastpath::{
+    table::fib::Hop,
+    types::{NetId, VrfId},
+};
+
+use self::resolve::Resolver;
+use crate::config::is_subnet_address;
+
+mod resolve;
 
 /// A configured route and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +100,150 @@ pub enum WhyNot {
     NetworkDown(NetId),
 }
 
+/// A subnet that a table is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Its network.
+    pub net: NetId,
+    /// Host bits clear.
+    pub prefix: Ipv4Net,
+    /// Ours in it.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Whether its link is up.
+    pub up: bool,
+}
+
+/// A configured route of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Static {
+    /// Host bits clear.
+    pub destination: Ipv4Net,
+    /// Lower wins.
+    pub priority: u8,
+    /// Never [`Target::Net`].
+    pub target: Target,
+}
+
+impl Static {
+    fn kind(&self) -> RouteKind {
+        match self.target {
+            Target::Net(_) => RouteKind::Connected,
+            Target::NextHop(_) => RouteKind::Static,
+            Target::Blackhole => RouteKind::Blackhole,
+            Target::Vrf(_) => RouteKind::Leak,
+        }
+    }
+}
+
+/// What was chosen for a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// For the FIB: each prefix once, sorted.
+    pub entries: Vec<(Ipv4Net, Hop)>,
+    /// Every route: of each network its local and connected ones, then the configured ones in their order.
+    pub statuses: Vec<RouteStatus>,
+}
+
+/// Chooses the routes of one table. `attached` subnets do not overlap. Cost: a few hash lookups per route.
+pub fn select(
+    vrf: VrfId,
+    attached: &[Attached],
+    statics: &[Static],
+    unreachable: &HashSet<(NetId, Ipv4Addr)>,
+) -> Selected {
+    let mut table = Table { vrf, taken: HashMap::new(), selected: Selected::default() };
+    for subnet in attached {
+        table.attach(subnet);
+    }
+    let resolved = Resolver::new(attached, statics, unreachable).resolve();
+    let mut by_priority: Vec<usize> = (0..statics.len()).collect();
+    by_priority.sort_by_key(|i| statics[*i].priority);
+    let mut statuses: Vec<Option<RouteStatus>> = vec![None; statics.len()];
+    for i in by_priority {
+        statuses[i] = Some(table.offer(&statics[i], resolved[i]));
+    }
+    table.selected.statuses.extend(statuses.into_iter().flatten());
+    table.selected.entries.sort_unstable_by_key(|(prefix, _)| *prefix);
+    table.selected
+}
+
+/// A table that fills from the best routes to the worst.
+struct Table {
+    vrf: VrfId,
+    /// What each prefix went to, and why no other gets it.
+    taken: HashMap<Ipv4Net, WhyNot>,
+    selected: Selected,
+}
+
+impl Table {
+    fn enter(&mut self, prefix: Ipv4Net, hop: Hop, others: WhyNot) {
+        self.selected.entries.push((prefix, hop));
+        self.taken.insert(prefix, others);
+    }
+
+    /// Our addresses, the subnet's own two addresses, the subnet.
+    fn attach(&mut self, subnet: &Attached) {
+        let Attached { net, prefix, .. } = *subnet;
+        let status = |vrf, destination, kind, why_not| RouteStatus {
+            vrf,
+            destination,
+            kind,
+            target: Target::Net(net),
+            priority: None,
+            next_hop: None,
+            why_not,
+        };
+        for address in subnet.addresses.iter().map(|ip| Ipv4Net::from(*ip)) {
+            let others = WhyNot::Shadowed { by: RouteKind::Local, priority: None };
+            self.enter(address, Hop::Local(net), others);
+            self.selected.statuses.push(status(self.vrf, address, RouteKind::Local, None));
+        }
+        for ip in [prefix.network(), prefix.broadcast()] {
+            if is_subnet_address(prefix, ip) {
+                self.enter(ip.into(), Hop::Broadcast, WhyNot::SubnetAddress(prefix));
+            }
+        }
+        let down = (!subnet.up).then_some(WhyNot::NetworkDown(net));
+        if down.is_none() {
+            let others = WhyNot::Shadowed { by: RouteKind::Connected, priority: None };
+            self.enter(prefix, Hop::Connected(net), others);
+        }
+        self.selected.statuses.push(status(self.vrf, prefix, RouteKind::Connected, down));
+    }
+
+    /// Takes a configured route, unless it cannot be used or a better one is there.
+    fn offer(&mut self, route: &Static, resolved: Resolved) -> RouteStatus {
+        let Static { destination, priority, target } = *route;
+        let kind = route.kind();
+        let why_not = resolved.why_not.or_else(|| self.taken.get(&destination).copied());
+        let hop = match (target, resolved.next_hop) {
+            (Target::Blackhole, _) => Hop::Blackhole,
+            (Target::Vrf(table), _) => Hop::Leak(table),
+            (_, Some((net, ip))) => Hop::Via(net, ip),
+            (_, None) => Hop::NoRoute,
+        };
+        if why_not.is_none() {
+            self.enter(destination, hop, WhyNot::Shadowed { by: kind, priority: Some(priority) });
+        }
+        RouteStatus {
+            vrf: self.vrf,
+            destination,
+            kind,
+            target,
+            priority: Some(priority),
+            next_hop: resolved.next_hop,
+            why_not,
+        }
+    }
+}
+
+/// Where a route leads, regardless of other routes of its destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Resolved {
+    next_hop: Option<(NetId, Ipv4Addr)>,
+    why_not: Option<WhyNot>,
+}
+
 impl fmt::Display for RouteKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -117,3 +273,6 @@ impl fmt::Display for WhyNot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

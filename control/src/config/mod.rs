@@ -5,15 +5,30 @@
 //! the file) → [`check`] (what it means) → [`Config`]. No step stops at the first problem, and none panics on any input.
 //! Nothing here reads anything but the one file, and nothing here keeps state: the same text gives the same answer.
 
+mod check;
+pub mod manual;
 pub mod problem;
 pub mod raw;
+mod shape;
+mod tree;
 
-use std::{fmt, net::Ipv4Addr, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ipnet::Ipv4Net;
 use tidegate_fastpath::types::{MacAddr, Mtu, Vid, Vni};
 
-pub use self::problem::{Problem, Problems};
+pub(crate) use self::check::is_subnet_address;
+use self::problem::Found;
+pub use self::{
+    check::VXLAN_OVERHEAD,
+    problem::{Problem, Problems},
+    shape::schema,
+};
 
 /// The name of an object, unique within its kind: 1 to 64 letters, digits, `.`, `_` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -328,7 +343,7 @@ pub struct Route {
 }
 
 /// Where a configured route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteTarget {
     /// By this address.
     NextHop(Ipv4Addr),
@@ -342,6 +357,42 @@ pub enum RouteTarget {
 ///
 /// # Errors
 /// [`Problems`] with everything that is wrong with it; the configuration in force is not concerned.
-pub fn parse(_text: &str) -> Result<Config, Problems> {
-    todo!()
+pub fn parse(text: &str) -> Result<Config, Problems> {
+    let mut found = Found::default();
+    let mut document = tree::read(text, &mut found).map_err(|problem| Problems(vec![*problem]))?;
+    let replaced = shape::walk(&mut document, &mut found);
+    match serde_json::from_value(document) {
+        Ok(raw) => check::check(&raw, found, replaced),
+        // The walk leaves nothing that cannot be read; if it ever does, the document is refused.
+        Err(error) => {
+            found.push(Problem::of_document(
+                format!("cannot be read: {error}"),
+                "correct what is above first",
+            ));
+            Err(found.into_problems())
+        }
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// [`Problems`] as [`parse`], or with why the file cannot be read.
+pub fn read(path: &Path) -> Result<Config, Problems> {
+    let refused = |error: std::io::Error| {
+        let what = format!("cannot be read from {}: {error}", path.display());
+        Problems(vec![Problem::of_document(what, "give a file that is there and that this user may read")])
+    };
+    let mut file = std::fs::File::open(path).map_err(refused)?;
+    let mut bytes = Vec::new();
+    // One byte more than is allowed is enough to be refused.
+    let limit = tree::TEXT_BYTES_MAX as u64 + 1;
+    std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, limit), &mut bytes).map_err(refused)?;
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text),
+        Err(error) => {
+            let what = format!("is no UTF-8 text (byte {})", error.utf8_error().valid_up_to());
+            Err(Problems(vec![Problem::of_document(what, "give YAML or JSON in UTF-8")]))
+        }
+    }
 }

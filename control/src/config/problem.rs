@@ -17,6 +17,13 @@ pub struct Problem {
     pub way_out: String,
 }
 
+impl Problem {
+    /// A mistake of the document as a whole.
+    pub(super) fn of_document(what: String, way_out: &str) -> Problem {
+        Problem { path: String::new(), id: None, value: None, what, way_out: way_out.into() }
+    }
+}
+
 /// All mistakes of a document, in the order of its sections; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problems(pub Vec<Problem>);
@@ -52,6 +59,43 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// Most problems that are kept; nobody reads more at once, and hostile documents could have millions.
+pub(super) const PROBLEMS_MAX: usize = 1000;
+
+/// Problems as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    problems: Vec<Problem>,
+    dropped: usize,
+}
+
+impl Found {
+    pub(super) fn push(&mut self, problem: Problem) {
+        if self.is_full() {
+            self.dropped += 1;
+        } else {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Whether further problems are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.len() >= PROBLEMS_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    pub(super) fn into_problems(mut self) -> Problems {
+        if self.dropped > 0 {
+            let what = format!("has {} problems more", self.dropped);
+            self.problems.push(Problem::of_document(what, "correct these first"));
+        }
+        Problems(self.problems)
+    }
+}
 
 /// Longest value that a problem repeats, in characters.
 const VALUE_CHARS_MAX: usize = 80;

@@ -59,15 +59,19 @@ pub struct RawConfig {
     pub gateway: Option<RawGateway>,
     /// VXLAN underlays: a VNI range and the tunnel end that serves it.
     #[serde(default)]
+    #[schemars(length(max = 1024))]
     pub vxlan_pools: Vec<RawVxlanPool>,
     /// Where outside addresses live, each with a routing table of its own.
     #[serde(default)]
+    #[schemars(length(max = 1000))]
     pub public_networks: Vec<RawPublicNetwork>,
     /// VPC routers: one routing table each.
     #[serde(default)]
+    #[schemars(length(max = 32000))]
     pub vpc_routers: Vec<RawVpcRouter>,
     /// The subnets of VPCs.
     #[serde(default)]
+    #[schemars(length(max = r::NETWORKS_MAX))]
     pub vpc_networks: Vec<RawVpcNetwork>,
     /// Static, blackhole and leaking routes.
     #[serde(default)]
@@ -155,7 +159,7 @@ pub struct RawPort {
     pub mac: Option<String>,
     /// The gateway's own untagged addresses here, with prefix length, all of one subnet. An underlay port has its VTEP
     /// address here.
-    #[schemars(extend("x-item" = "address/length"))]
+    #[schemars(length(max = 64), extend("x-item" = "address/length"))]
     #[serde(default)]
     pub addresses: Vec<String>,
     /// Underlay next hop for VTEPs that are not in the subnet of `addresses`.
@@ -236,7 +240,7 @@ pub struct RawVxlanPool {
     #[schemars(range(min = 1, max = 65535), extend("default" = r::VXLAN_UDP_PORT))]
     pub udp_port: Option<u64>,
     /// VTEPs that are known from the start; others are learned.
-    #[schemars(extend("x-item" = "address"))]
+    #[schemars(length(max = 4096), extend("x-item" = "address"))]
     #[serde(default)]
     pub remote_vteps: Vec<String>,
 }
@@ -315,7 +319,7 @@ pub struct RawVpcNetwork {
     #[schemars(required, extend("format" = "address"))]
     pub gateway: Option<String>,
     /// Which addresses VMs get, first and last each; the whole CIDR when left out.
-    #[schemars(extend("x-item" = "first-last"))]
+    #[schemars(length(max = 64), extend("x-item" = "first-last"))]
     #[serde(default)]
     pub ip_ranges: Vec<String>,
     /// Bound to a VNI of a pool.

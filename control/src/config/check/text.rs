@@ -1,0 +1,173 @@
+//! Texts to addresses, subnets, ranges and ids: one value, one complaint.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::Ipv4Net;
+use tidegate_fastpath::types::{MacAddr, Vni};
+
+use crate::config::{Id, VniRange};
+
+/// Why a text does not mean what its key wants.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) what: String,
+    pub(super) way_out: String,
+}
+
+/// A reader of one text.
+pub(super) type Read<T> = fn(&str) -> Result<T, Wrong>;
+
+fn wrong<T>(what: impl Into<String>, way_out: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { what: what.into(), way_out: way_out.into() })
+}
+
+/// Addresses that no host, subnet or route here may have (RFC 1122 §3.2.1.3, RFC 3927, RFC 5771, RFC 1112 §4).
+const MARTIANS: [(Ipv4Net, &str); 5] = [
+    (Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8), "\"this network\""),
+    (Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), "loopback"),
+    (Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16), "link-local"),
+    (Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4), "multicast"),
+    (Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4), "reserved (class E)"),
+];
+
+pub(super) fn id(text: &str) -> Result<Id, Wrong> {
+    match Id::new(text) {
+        Some(id) => Ok(id),
+        None => wrong(
+            "is no id",
+            format!("use 1 to {} letters, digits, `.`, `_`, `-`, not beginning with `.` or `-`", Id::LEN_MAX),
+        ),
+    }
+}
+
+/// A unicast address that a host can have.
+pub(super) fn address(text: &str) -> Result<Ipv4Addr, Wrong> {
+    let Ok(ip) = text.parse::<Ipv4Addr>() else {
+        return wrong("is no IPv4 address", "give four numbers, as in 192.0.2.1");
+    };
+    match MARTIANS.iter().find(|(martian, _)| martian.contains(&ip)) {
+        Some((martian, name)) => wrong(format!("is a {name} address ({martian})"), "give a unicast address"),
+        None => Ok(ip),
+    }
+}
+
+fn prefix(text: &str) -> Result<Ipv4Net, Wrong> {
+    match text.parse::<Ipv4Net>() {
+        Ok(net) => Ok(net),
+        Err(_) => wrong("is no address with prefix length", "give both, as in 192.0.2.0/24"),
+    }
+}
+
+/// A subnet that hosts live in.
+pub(super) fn subnet(text: &str) -> Result<Ipv4Net, Wrong> {
+    let net = prefix(text)?;
+    if net != net.trunc() {
+        return wrong("has host bits set", format!("give {}", net.trunc()));
+    }
+    hosts(net)
+}
+
+/// One of our addresses and the subnet it is in.
+pub(super) fn address_in_subnet(text: &str) -> Result<(Ipv4Addr, Ipv4Net), Wrong> {
+    let net = prefix(text)?;
+    let subnet = hosts(net.trunc())?;
+    if super::is_subnet_address(subnet, net.addr()) {
+        return wrong(
+            format!("is the network or broadcast address of {subnet}"),
+            format!("give a host address of {subnet}"),
+        );
+    }
+    Ok((net.addr(), subnet))
+}
+
+fn hosts(net: Ipv4Net) -> Result<Ipv4Net, Wrong> {
+    if let Some((martian, name)) = MARTIANS.iter().find(|(m, _)| m.contains(&net) || net.contains(m)) {
+        return wrong(format!("is or contains {name} addresses ({martian})"), "give a unicast subnet");
+    }
+    match net.prefix_len() {
+        32 => wrong("has no room for a second host", "give a prefix length of 31 or less"),
+        _ => Ok(net),
+    }
+}
+
+/// A destination of a route; host bits mean nothing.
+pub(super) fn destination(text: &str) -> Result<Ipv4Net, Wrong> {
+    let net = prefix(text)?.trunc();
+    match MARTIANS.iter().find(|(m, _)| m.contains(&net)) {
+        // The default route lies in 0/8 by its address only.
+        Some((martian, name)) if net.prefix_len() >= martian.prefix_len() => {
+            wrong(format!("is in the {name} range {martian}, which is never forwarded"), "remove the route")
+        }
+        _ => Ok(net),
+    }
+}
+
+pub(super) fn mac(text: &str) -> Result<MacAddr, Wrong> {
+    match text.parse::<MacAddr>() {
+        Err(_) => wrong("is no MAC address", "write six hexadecimal pairs, as in 02:00:00:00:00:01"),
+        Ok(mac) if mac.is_group() || mac == MacAddr::default() => {
+            wrong("is no MAC that a port can have", "give a unicast MAC, as in 02:00:00:00:00:01")
+        }
+        Ok(mac) => Ok(mac),
+    }
+}
+
+pub(super) fn vni_range(text: &str) -> Result<VniRange, Wrong> {
+    let way_out = "give the first and the last VNI of 1 to 16777215, as in 200-2500";
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let vni = |text: &str| text.trim().parse().ok().and_then(|raw| Vni::new(raw).ok());
+    match (vni(first), vni(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(VniRange { first, last }),
+        (Some(_), Some(_)) => wrong("is empty: its first VNI is above its last", way_out),
+        _ => wrong("is no range of VNIs", way_out),
+    }
+}
+
+pub(super) fn ip_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), Wrong> {
+    let way_out = "give the first and the last address, as in 192.0.2.10-192.0.2.99";
+    let range = text.split_once('-').map(|(first, last)| (first.trim().parse(), last.trim().parse()));
+    match range {
+        Some((Ok(first), Ok(last))) if first <= last => Ok((first, last)),
+        Some((Ok(_), Ok(_))) => wrong("is empty: its first address is above its last", way_out),
+        _ => wrong("is no range of addresses", way_out),
+    }
+}
+
+pub(super) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
+    match text.parse::<SocketAddr>() {
+        Ok(listen) if listen.port() != 0 => Ok(listen),
+        Ok(_) => wrong("has no port", "give a TCP port above 0"),
+        Err(_) => wrong("is no address and port", "give both, as in 127.0.0.1:9472"),
+    }
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
+    if text.contains('\0') || !text.starts_with('/') {
+        return wrong("is no absolute path", "begin with /");
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A Unix socket; Linux keeps 108 bytes for its name and ends it with a zero (unix(7)).
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, Wrong> {
+    const BYTES_MAX: usize = 107;
+    if text.len() > BYTES_MAX {
+        return wrong("is too long for a Unix socket", format!("give at most {BYTES_MAX} bytes"));
+    }
+    path(text)
+}
+
+/// A device as DPDK takes it on its command line.
+pub(super) fn device(text: &str) -> Result<String, Wrong> {
+    let way_out = "give a PCI address as in 0000:3b:00.0 or a virtual device as in net_tap0,iface=tg0";
+    if text.is_empty() {
+        return wrong("is empty", way_out);
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) || text.starts_with(['-', ',']) {
+        return wrong("is no DPDK device", way_out);
+    }
+    Ok(text.to_owned())
+}

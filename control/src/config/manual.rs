@@ -1,0 +1,1 @@
+//! `docs/config.md`, from the schema.
