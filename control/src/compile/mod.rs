@@ -1,7 +1,9 @@
 //! Desired state and facts to the tables that workers read. Pure: the same input gives the same tables. What did not
 //! change is taken over from the previous result, so that one change among many networks costs little.
 
+mod nets;
 pub mod routes;
+mod vrfs;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,12 +12,13 @@ use std::{
 };
 
 use tidegate_fastpath::{
-    table::Tables,
-    types::{MacAddr, NetId, PortId, VrfId},
+    table::{Link, Net, Port, Tables, Vtep, vni::VniTable},
+    types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
-use self::routes::RouteStatus;
-use crate::state::Desired;
+pub use self::{nets::mac_of, routes::RouteView};
+use self::{routes::RouteStatus, vrfs::Built};
+use crate::state::{Desired, NetKey};
 
 /// What the machine says and no configuration knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +46,14 @@ pub struct Compiled {
     pub tables: Tables,
     /// Every configured route, by [`VrfId`]; empty for a table that is gone.
     pub routes: Vec<Arc<[RouteStatus]>>,
+    /// What each table was made of, by [`VrfId`].
+    built: Vec<Option<Arc<Built>>>,
+    /// What the VNI table was made of.
+    vnis: Vec<VniEntry>,
 }
+
+/// Which network a VNI is on a tunnel end.
+type VniEntry = ((VtepId, Vni), NetId);
 
 impl Compiled {
     /// The routes of one table.
@@ -58,6 +68,107 @@ impl Compiled {
 }
 
 /// Compiles. `previous` is the last result; unchanged networks and routing tables keep their `Arc`s and generations.
-pub fn compile(_desired: &Desired, _facts: &Facts, _previous: Option<&Compiled>) -> Compiled {
-    todo!()
+///
+/// Flow entries hold what was decided under a generation, so the generation of a routing table rises with everything that
+/// its decisions depend on: its routes, the networks in it (addresses, MTU, MAC, link), whether it is tracked, and the
+/// same of every table that it leaks into. Cost: one pass over all networks and routes to compare, then the tables that
+/// changed.
+pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) -> Compiled {
+    let empty = Compiled::default();
+    let previous = previous.unwrap_or(&empty);
+    let generation = previous.tables.generation + 1;
+
+    let attached = nets::attach(desired, facts, &previous.tables.nets);
+    let built = vrfs::build(desired, facts, &attached, &previous.built);
+    let vrfs = vrfs::publish(&built, &previous.built, &previous.tables.vrfs, generation);
+    let nets = by_number(attached.iter().map(|net| (net.id.index(), Arc::clone(&net.net))));
+    let (vnis, vni_table) = vnis(&nets, previous);
+    Compiled {
+        tables: Tables {
+            generation,
+            ports: ports(desired, &nets, &previous.tables.ports),
+            vteps: vteps(desired),
+            vnis: vni_table,
+            nets,
+            vrfs,
+        },
+        routes: built
+            .iter()
+            .map(|b| b.as_ref().map_or_else(Arc::default, |b| Arc::clone(&b.statuses)))
+            .collect(),
+        built,
+        vnis,
+    }
 }
+
+/// A table by number from its entries in any order.
+fn by_number<T: Clone>(entries: impl Iterator<Item = (usize, T)>) -> Vec<Option<T>> {
+    let mut table = Vec::new();
+    for (number, entry) in entries {
+        if table.len() <= number {
+            table.resize(number + 1, None);
+        }
+        table[number] = Some(entry);
+    }
+    table
+}
+
+fn ports(desired: &Desired, nets: &[Option<Arc<Net>>], previous: &[Port]) -> Vec<Port> {
+    let len = desired.config().gateway.ports.iter().filter_map(|port| desired.port(&port.id));
+    let len = len.map(|port| port.index() + 1).max().unwrap_or_default();
+    let mut ports = vec![Port { untagged: NetId::NONE, vlans: None }; len];
+    let mut tags: Vec<Vec<(Vid, NetId)>> = vec![Vec::new(); len];
+    for (number, net) in (0u16..).zip(nets) {
+        let Some(Link::Port { port, vlan }) = net.as_ref().map(|net| net.link) else { continue };
+        match vlan {
+            Some(vlan) => tags[port.index()].push((vlan, NetId(number))),
+            None => ports[port.index()].untagged = NetId(number),
+        }
+    }
+    for ((number, port), tags) in ports.iter_mut().enumerate().zip(tags).filter(|(_, tags)| !tags.is_empty())
+    {
+        let mut vlans = vec![NetId::NONE; 4096];
+        for (vlan, net) in tags {
+            vlans[usize::from(vlan.get())] = net;
+        }
+        let before = previous.get(number).and_then(|port| port.vlans.as_ref());
+        port.vlans = match before.filter(|before| before[..] == vlans[..]) {
+            Some(before) => Some(Arc::clone(before)),
+            None => Some(vlans.into()),
+        };
+    }
+    ports
+}
+
+/// Tunnel ends by number; a number without one has no address, so that nothing is received there.
+fn vteps(desired: &Desired) -> Vec<Vtep> {
+    let underlay = |vtep: Ipv4Addr| {
+        let pool = desired.config().pools.iter().find(|pool| pool.vtep == vtep);
+        pool.and_then(|pool| desired.net(&NetKey::Port(pool.underlay.clone()))).unwrap_or(NetId::NONE)
+    };
+    let vteps = by_number(desired.vteps().map(|(id, key)| {
+        let vtep = Vtep { address: key.address, udp_port: key.udp_port, underlay: underlay(key.address) };
+        (id.index(), vtep)
+    }));
+    let nobody = Vtep { address: Ipv4Addr::UNSPECIFIED, udp_port: 0, underlay: NetId::NONE };
+    vteps.into_iter().map(|vtep| vtep.unwrap_or_else(|| nobody.clone())).collect()
+}
+
+fn vnis(nets: &[Option<Arc<Net>>], previous: &Compiled) -> (Vec<VniEntry>, VniTable) {
+    let numbered = (0u16..).zip(nets).filter_map(|(number, net)| Some((NetId(number), net.as_deref()?)));
+    let vnis: Vec<VniEntry> = numbered
+        .filter_map(|(id, net)| match net.link {
+            Link::Vxlan { vtep, vni } => Some(((vtep, vni), id)),
+            Link::Port { .. } => None,
+        })
+        .collect();
+    let table = if vnis == previous.vnis {
+        previous.tables.vnis.clone()
+    } else {
+        VniTable::build(vnis.iter().copied())
+    };
+    (vnis, table)
+}
+
+#[cfg(test)]
+mod tests;

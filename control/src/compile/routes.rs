@@ -15,7 +15,7 @@ use tidegate_fastpath::{
 };
 
 use self::resolve::Resolver;
-use crate::config::is_subnet_address;
+use crate::{config::is_subnet_address, state::Desired};
 
 mod resolve;
 
@@ -98,6 +98,56 @@ pub enum WhyNot {
     DeadEnd(Ipv4Addr),
     /// The link of the network is down.
     NetworkDown(NetId),
+}
+
+/// A route as tools show it: names instead of numbers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RouteView {
+    /// The VPC router or public network; `underlay` for the gateway's own.
+    pub table: String,
+    /// Where packets go to.
+    pub destination: String,
+    /// What made it.
+    pub kind: RouteKind,
+    /// Where it leads, as configured.
+    pub target: String,
+    /// Lower wins; none for connected and local routes.
+    pub priority: Option<u8>,
+    /// The network of the on-link next hop.
+    pub network: Option<String>,
+    /// The on-link next hop.
+    pub next_hop: Option<Ipv4Addr>,
+    /// Whether packets follow it.
+    pub in_force: bool,
+    /// Why not, in words.
+    pub reason: Option<String>,
+}
+
+impl RouteStatus {
+    /// With the names that `desired` has for it.
+    pub fn view(&self, desired: &Desired) -> RouteView {
+        let net = |id| desired.net_key(id).map_or_else(|| format!("network {id}"), ToString::to_string);
+        let vrf = |id| desired.vrf_key(id).map_or_else(|| format!("table {id}"), ToString::to_string);
+        RouteView {
+            table: vrf(self.vrf),
+            destination: self.destination.to_string(),
+            kind: self.kind,
+            target: match self.target {
+                Target::Net(id) => net(id),
+                Target::NextHop(ip) => ip.to_string(),
+                Target::Blackhole => "blackhole".into(),
+                Target::Vrf(id) => vrf(id),
+            },
+            priority: self.priority,
+            network: self.next_hop.map(|(id, _)| net(id)),
+            next_hop: self.next_hop.map(|(_, ip)| ip),
+            in_force: self.in_force(),
+            reason: self.why_not.map(|why| match why {
+                WhyNot::NetworkDown(id) => format!("network {} is down", net(id)),
+                why => why.to_string(),
+            }),
+        }
+    }
 }
 
 /// A subnet that a table is attached to.

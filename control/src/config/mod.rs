@@ -80,6 +80,45 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
+impl Config {
+    /// Whether a process that was started with `running` can take this configuration by a reload: all of `gateway` but
+    /// the addresses of ports needs another start.
+    ///
+    /// # Errors
+    /// [`Problems`] with one problem for each such key.
+    pub fn reloads(&self, running: &Config) -> Result<(), Problems> {
+        let (new, old) = (&self.gateway, &running.gateway);
+        let ports = |gateway: &Gateway| {
+            let mut ports = gateway.ports.clone();
+            ports.iter_mut().for_each(|port| port.subnet = None);
+            ports.sort_by(|a, b| a.id.cmp(&b.id));
+            ports
+        };
+        let differs = [
+            ("workers", new.workers != old.workers),
+            ("control_lcore", new.control_lcore != old.control_lcore),
+            ("hugepages", new.hugepages != old.hugepages),
+            ("poll", new.poll != old.poll),
+            ("ports", ports(new) != ports(old)),
+            ("metrics", new.metrics != old.metrics),
+            ("state", new.state != old.state),
+            ("control_socket", new.control_socket != old.control_socket),
+            ("limits", new.limits != old.limits),
+            ("timeouts", new.timeouts != old.timeouts),
+        ];
+        let problem = |(key, _): (&str, bool)| Problem {
+            path: format!("gateway.{key}"),
+            id: None,
+            value: None,
+            what: "differs from what this process was started with".into(),
+            way_out: "restart the gateway, or take the change back".into(),
+        };
+        let problems: Vec<Problem> =
+            differs.into_iter().filter(|(_, differs)| *differs).map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+}
+
 /// A logical core as DPDK numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LcoreId(pub u16);

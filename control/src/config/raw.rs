@@ -54,7 +54,7 @@ pub type Unbuilt = serde_json::Value;
 /// The whole document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawConfig {
-    /// This host: workers, ports, limits.
+    /// This host: workers, ports, limits. All of it needs a restart to change, except `addresses` and `gateway` of ports.
     #[schemars(required)]
     pub gateway: Option<RawGateway>,
     /// VXLAN underlays: a VNI range and the tunnel end that serves it.
@@ -102,25 +102,25 @@ pub struct RawConfig {
     pub security_groups: Option<Unbuilt>,
 }
 
-/// This host; the only part that a cloud manager does not own.
+/// This host; the only part that a cloud manager does not own. All of it needs a restart to change, except `addresses`
+/// and `gateway` of ports.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawGateway {
-    /// The lcores that poll, one worker each. Needs a restart to change.
+    /// The lcores that poll, one worker each.
     #[schemars(length(min = 1, max = 128), inner(range(min = 0, max = r::LCORE_MAX)), extend("default" = r::WORKERS_DEFAULT))]
     pub workers: Option<Vec<u64>>,
     /// The lcore of the control thread; not one of `workers`. Without it the kernel places the thread on any core but
-    /// theirs. Needs a restart to change.
+    /// theirs.
     #[schemars(range(min = 0, max = r::LCORE_MAX))]
     pub control_lcore: Option<u64>,
-    /// `required` refuses to start without hugepages, `auto` goes on without them, `off` uses none. Needs a restart to
-    /// change.
+    /// `required` refuses to start without hugepages, `auto` goes on without them, `off` uses none.
     #[schemars(extend("enum" = ["auto", "required", "off"], "default" = "auto"))]
     pub hugepages: Option<String>,
     /// `busy` polls without pause; `adaptive` sleeps for microseconds when nothing comes, which costs latency and saves
     /// power.
     #[schemars(extend("enum" = ["busy", "adaptive"], "default" = "busy"))]
     pub poll: Option<String>,
-    /// The ports, physical or virtual. Adding or removing one needs a restart.
+    /// The ports, physical or virtual.
     #[schemars(length(min = 1, max = 32), required)]
     pub ports: Option<Vec<RawPort>>,
     /// Where Prometheus reads; without it no metrics are served.
@@ -128,10 +128,10 @@ pub struct RawGateway {
     /// The REST API.
     #[schemars(extend("x-unbuilt" = "the REST API"))]
     pub api: Option<Unbuilt>,
-    /// Directory of what outlives the process. Needs a restart to change.
+    /// Directory of what outlives the process.
     #[schemars(extend("format" = "path", "default" = r::STATE_DEFAULT))]
     pub state: Option<String>,
-    /// Unix socket of `tidegate show` and `tidegate reload`. Needs a restart to change.
+    /// Unix socket of `tidegate show` and `tidegate reload`.
     #[schemars(extend("format" = "path", "default" = r::CONTROL_SOCKET_DEFAULT))]
     pub control_socket: Option<String>,
     /// Sizes of tables and rates.
@@ -184,19 +184,19 @@ pub struct RawMetrics {
 /// Sizes and rates.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawLimits {
-    /// Flow entries, one per direction of a connection; memory is taken at start. Needs a restart to change.
+    /// Flow entries, one per direction of a connection; memory is taken at start.
     #[schemars(range(min = r::FLOWS_MIN, max = r::FLOWS_MAX), extend("default" = r::FLOWS_DEFAULT))]
     pub flows: Option<u64>,
-    /// Neighbour entries. Needs a restart to change.
+    /// Neighbour entries.
     #[schemars(range(min = r::NEIGHBOURS_MIN, max = r::NEIGHBOURS_MAX), extend("default" = r::NEIGHBOURS_DEFAULT))]
     pub neighbours: Option<u64>,
-    /// VPC networks, public networks and ports with addresses together. Needs a restart to change.
+    /// VPC networks, public networks and ports with addresses together.
     #[schemars(range(min = r::NETWORKS_MIN, max = r::NETWORKS_MAX), extend("default" = r::NETWORKS_DEFAULT))]
     pub networks: Option<u64>,
-    /// Places in each ring between a worker and the control thread. Needs a restart to change.
+    /// Places in each ring between a worker and the control thread.
     #[schemars(range(min = r::RING_MIN, max = r::RING_MAX), extend("default" = r::RING_DEFAULT))]
     pub ring: Option<u64>,
-    /// Packets that each worker keeps while neighbours are resolved. Needs a restart to change.
+    /// Packets that each worker keeps while neighbours are resolved.
     #[schemars(range(min = 0, max = r::HELD_MAX), extend("default" = r::HELD_DEFAULT))]
     pub held_packets: Option<u64>,
     /// ICMP errors that each worker sends per second (RFC 1812 §4.3.2.8).

@@ -188,7 +188,12 @@ fn next_hops(attached: &[Attached], routes: &Routes, report: &mut Report) {
         let destination = route.destination.to_string();
         let at = place(*i, Some(&destination));
         let RouteTarget::NextHop(next_hop) = &route.target else { continue };
-        let maybe_led = || routes.broken.iter().any(|led| led.is_none_or(|led| led.contains(next_hop)));
+        let maybe_led = || {
+            routes
+                .broken
+                .iter()
+                .any(|led| led.is_none_or(|led| led.prefix_len() > 0 && led.contains(next_hop)))
+        };
         let (what, way_out) = match &status.why_not {
             Some(WhyNot::OffLink(_)) if maybe_led() => continue,
             Some(WhyNot::OffLink(_)) => (

@@ -1,0 +1,128 @@
+//! Everything attached, as workers see it: ports with addresses, public networks, VPC networks.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tidegate_fastpath::{
+    table::{Link, Net},
+    types::{MacAddr, NetId, PortId},
+};
+
+use super::{Facts, PortFact};
+use crate::{
+    config::{Id, NetworkLink, Port, TableKey, VpcNetwork, VxlanPool},
+    state::{Desired, NetKey, UNDERLAY, VtepKey},
+};
+
+/// A network and what routes need of it.
+pub(super) struct Attachment {
+    pub(super) id: NetId,
+    pub(super) net: Arc<Net>,
+    /// Whether its link is up.
+    pub(super) up: bool,
+}
+
+/// All networks, in the order of the document: ports, public networks, VPC networks. Those that are as in `previous` are
+/// taken from there.
+pub(super) fn attach(desired: &Desired, facts: &Facts, previous: &[Option<Arc<Net>>]) -> Vec<Attachment> {
+    let config = desired.config();
+    let machine = Machine::new(desired, facts);
+    let ports = config.gateway.ports.iter().filter_map(|port| machine.port_net(port));
+    let public = config.public_networks.iter().filter_map(|net| {
+        let (port, fact) = machine.port(&net.port)?;
+        let built = Net {
+            vrf: desired.vrf(&TableKey::Public(net.id.clone()))?,
+            mac: fact.mac,
+            mtu: net.mtu,
+            prefix: net.cidr,
+            addresses: net.address.into_iter().collect(),
+            address: net.address,
+            link: Link::Port { port, vlan: net.vlan },
+        };
+        Some((desired.net(&NetKey::Public(net.id.clone()))?, built, fact.up))
+    });
+    let vpc = config.networks.iter().filter_map(|net| machine.vpc_net(net));
+    let all = ports.chain(public).chain(vpc);
+    all.map(|(id, net, up)| {
+        let before = previous.get(id.index()).and_then(Option::as_ref).filter(|before| ***before == net);
+        Attachment { id, net: before.map_or_else(|| Arc::new(net), Arc::clone), up }
+    })
+    .collect()
+}
+
+struct Machine<'a> {
+    desired: &'a Desired,
+    facts: &'a Facts,
+    pools: HashMap<&'a Id, &'a VxlanPool>,
+}
+
+impl<'a> Machine<'a> {
+    fn new(desired: &'a Desired, facts: &'a Facts) -> Machine<'a> {
+        let pools = desired.config().pools.iter().map(|pool| (&pool.id, pool)).collect();
+        Machine { desired, facts, pools }
+    }
+
+    /// A port's number and facts; without facts it is down.
+    fn port(&self, id: &Id) -> Option<(PortId, PortFact)> {
+        let port = self.desired.port(id)?;
+        let unknown = PortFact { mac: MacAddr::default(), up: false };
+        Some((port, self.facts.ports.get(&port).copied().unwrap_or(unknown)))
+    }
+
+    fn port_net(&self, port: &Port) -> Option<(NetId, Net, bool)> {
+        let subnet = port.subnet.as_ref()?;
+        let (number, fact) = self.port(&port.id)?;
+        let mut addresses = subnet.addresses.clone();
+        addresses.sort_unstable();
+        let net = Net {
+            vrf: UNDERLAY,
+            mac: fact.mac,
+            mtu: port.mtu,
+            prefix: subnet.prefix,
+            addresses: addresses.into(),
+            address: subnet.addresses.first().copied(),
+            link: Link::Port { port: number, vlan: None },
+        };
+        Some((self.desired.net(&NetKey::Port(port.id.clone()))?, net, fact.up))
+    }
+
+    fn vpc_net(&self, network: &VpcNetwork) -> Option<(NetId, Net, bool)> {
+        let vrf = self.desired.vrf(&TableKey::Vpc(network.vpc.clone()))?;
+        let (link, mac, up) = self.link(network)?;
+        let net = Net {
+            vrf,
+            mac,
+            mtu: network.mtu,
+            prefix: network.cidr,
+            addresses: [network.gateway].into(),
+            address: Some(network.gateway),
+            link,
+        };
+        Some((self.desired.net(&NetKey::Vpc(network.id.clone()))?, net, up))
+    }
+
+    fn link(&self, network: &VpcNetwork) -> Option<(Link, MacAddr, bool)> {
+        match &network.link {
+            NetworkLink::Vxlan { pool, vni } => {
+                let pool = self.pools.get(pool)?;
+                let key = VtepKey { address: pool.vtep, udp_port: pool.udp_port };
+                let link = Link::Vxlan { vtep: self.desired.vtep(key)?, vni: *vni };
+                Some((link, mac_of(&network.id), self.port(&pool.underlay)?.1.up))
+            }
+            NetworkLink::Port { port, vlan } => {
+                let (port, fact) = self.port(port)?;
+                Some((Link::Port { port, vlan: *vlan }, fact.mac, fact.up))
+            }
+        }
+    }
+}
+
+/// The gateway's MAC on a VXLAN network: locally administered, the same after every restart and on every gateway that
+/// serves the network. A VNI is a link of its own with one MAC of ours, so two networks that share one disturb nobody.
+pub fn mac_of(network: &Id) -> MacAddr {
+    // FNV-1a, 64 bits; stable by its definition, which no hasher of a library promises.
+    let hash = network.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let folded = (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff;
+    MacAddr::from_u64(0x0254_4700_0000 | folded)
+}

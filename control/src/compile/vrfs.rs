@@ -1,0 +1,203 @@
+//! Routing tables: what each is made of, what is chosen for it, and which generation it gets.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    sync::Arc,
+};
+
+use ipnet::Ipv4Net;
+use tidegate_fastpath::{
+    table::{
+        Net, Vrf,
+        fib::{Fib, Hop},
+    },
+    types::{NetId, VrfId},
+};
+
+use super::{
+    Facts, by_number,
+    nets::Attachment,
+    routes::{Attached, RouteStatus, Static, Target, select},
+};
+use crate::{
+    config::{RouteTarget, TableKey},
+    state::{Desired, UNDERLAY},
+};
+
+/// The priority of default routes that follow from `gateway` of a port or public network: any configured route wins.
+const GATEWAY_PRIORITY: u8 = 255;
+
+/// A routing table and what it was made of.
+#[derive(Clone, Debug)]
+pub(super) struct Built {
+    made_of: Parts,
+    /// For the FIB; each prefix once, sorted.
+    pub(super) entries: Arc<[(Ipv4Net, Hop)]>,
+    pub(super) statuses: Arc<[RouteStatus]>,
+}
+
+/// What decides about a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    key: TableKey,
+    tracked: bool,
+    nets: Vec<(NetId, Arc<Net>)>,
+    attached: Vec<Attached>,
+    statics: Vec<Static>,
+    unreachable: HashSet<(NetId, Ipv4Addr)>,
+}
+
+/// Chooses the routes of every table whose parts changed; takes the others from `previous`.
+pub(super) fn build(
+    desired: &Desired,
+    facts: &Facts,
+    nets: &[Attachment],
+    previous: &[Option<Arc<Built>>],
+) -> Vec<Option<Arc<Built>>> {
+    by_number(parts(desired, facts, nets).into_iter().map(|(vrf, made_of)| {
+        let before = previous.get(vrf.index()).and_then(Option::as_ref);
+        let built = match before.filter(|before| before.made_of == made_of) {
+            Some(before) => Arc::clone(before),
+            None => {
+                let selected = select(vrf, &made_of.attached, &made_of.statics, &made_of.unreachable);
+                let (entries, statuses) = (selected.entries.into(), selected.statuses.into());
+                Arc::new(Built { made_of, entries, statuses })
+            }
+        };
+        (vrf.index(), built)
+    }))
+}
+
+fn parts(desired: &Desired, facts: &Facts, nets: &[Attachment]) -> HashMap<VrfId, Parts> {
+    let config = desired.config();
+    let tracked: HashMap<&str, bool> = config.vpcs.iter().map(|v| (v.id.as_str(), v.flow_tracking)).collect();
+    let empty = |key: &TableKey| Parts {
+        key: key.clone(),
+        tracked: match key {
+            TableKey::Vpc(id) => tracked.get(id.as_str()).copied().unwrap_or_default(),
+            TableKey::Public(_) => true,
+            // Nothing but our own packets is routed there.
+            TableKey::Underlay => false,
+        },
+        nets: Vec::new(),
+        attached: Vec::new(),
+        statics: Vec::new(),
+        unreachable: HashSet::new(),
+    };
+    let mut parts: HashMap<VrfId, Parts> = desired.vrfs().map(|(vrf, key)| (vrf, empty(key))).collect();
+    let mut vrf_of: HashMap<NetId, VrfId> = HashMap::new();
+    for Attachment { id, net, up } in nets {
+        let Some(parts) = parts.get_mut(&net.vrf) else { continue };
+        vrf_of.insert(*id, net.vrf);
+        parts.nets.push((*id, Arc::clone(net)));
+        let addresses = net.addresses.to_vec();
+        parts.attached.push(Attached { net: *id, prefix: net.prefix, addresses, up: *up });
+    }
+    for (vrf, route) in statics(desired) {
+        if let Some(parts) = parts.get_mut(&vrf) {
+            parts.statics.push(route);
+        }
+    }
+    for next_hop in &facts.unreachable {
+        if let Some(parts) = vrf_of.get(&next_hop.0).and_then(|vrf| parts.get_mut(vrf)) {
+            parts.unreachable.insert(*next_hop);
+        }
+    }
+    parts
+}
+
+/// Configured routes in the order of the document, then the default routes of gateways.
+fn statics(desired: &Desired) -> impl Iterator<Item = (VrfId, Static)> {
+    let config = desired.config();
+    let routes = config.routes.iter().filter_map(|route| {
+        let target = match &route.target {
+            RouteTarget::NextHop(ip) => Target::NextHop(*ip),
+            RouteTarget::Blackhole => Target::Blackhole,
+            RouteTarget::Leak(table) => Target::Vrf(desired.vrf(table)?),
+        };
+        let route_static = Static { destination: route.destination, priority: route.priority, target };
+        Some((desired.vrf(&route.table)?, route_static))
+    });
+    let upstream = config.public_networks.iter().filter_map(|net| {
+        let vrf = desired.vrf(&TableKey::Public(net.id.clone()))?;
+        Some((vrf, default_route(net.gateway?)))
+    });
+    let subnets = config.gateway.ports.iter().filter_map(|port| port.subnet.as_ref());
+    let underlay = subnets.filter_map(|subnet| Some((UNDERLAY, default_route(subnet.gateway?))));
+    routes.chain(upstream).chain(underlay)
+}
+
+fn default_route(gateway: Ipv4Addr) -> Static {
+    Static { destination: Ipv4Net::default(), priority: GATEWAY_PRIORITY, target: Target::NextHop(gateway) }
+}
+
+/// Tables for workers. A table whose decisions may be different now gets `generation`; the others stay as they are.
+pub(super) fn publish(
+    built: &[Option<Arc<Built>>],
+    before: &[Option<Arc<Built>>],
+    published: &[Option<Arc<Vrf>>],
+    generation: u64,
+) -> Vec<Option<Arc<Vrf>>> {
+    let changed = changed(built, before);
+    let each = built.iter().enumerate().map(|(number, built)| {
+        let built = built.as_ref()?;
+        let old = published.get(number).and_then(Option::as_ref);
+        if let Some(old) = old.filter(|_| !changed[number]) {
+            return Some(Arc::clone(old));
+        }
+        let was = before.get(number).and_then(Option::as_ref);
+        let fib = match (old, was.filter(|was| was.entries == built.entries)) {
+            (Some(old), Some(_)) => Arc::clone(&old.fib),
+            _ => Arc::new(Fib::build(built.entries.iter().copied())),
+        };
+        // Only compared for being equal; 2^32 publications later an entry that was never used would have expired.
+        let generation = generation as u32;
+        Some(Arc::new(Vrf { generation, tracked: built.made_of.tracked, fib }))
+    });
+    each.collect()
+}
+
+/// By number, whether a table or one that it leaks into, however far, decides differently than before.
+fn changed(built: &[Option<Arc<Built>>], before: &[Option<Arc<Built>>]) -> Vec<bool> {
+    let mut leaked_by: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut changed = Vec::with_capacity(built.len());
+    for (number, now) in built.iter().enumerate() {
+        let same = match (now, before.get(number).and_then(Option::as_ref)) {
+            (Some(now), Some(was)) => now.decides_as(was),
+            (now, was) => now.is_none() && was.is_none(),
+        };
+        changed.push(!same);
+        for target in now.iter().flat_map(|now| now.leaks()) {
+            leaked_by.entry(target.index()).or_default().push(number);
+        }
+    }
+    let mut spread: Vec<usize> = (0..changed.len()).filter(|number| changed[*number]).collect();
+    while let Some(number) = spread.pop() {
+        for &source in leaked_by.get(&number).into_iter().flatten() {
+            if !changed[source] {
+                changed[source] = true;
+                spread.push(source);
+            }
+        }
+    }
+    changed
+}
+
+impl Built {
+    fn decides_as(&self, other: &Built) -> bool {
+        std::ptr::eq(self, other)
+            || (self.made_of.key == other.made_of.key
+                && self.made_of.tracked == other.made_of.tracked
+                && self.made_of.nets == other.made_of.nets
+                && self.entries == other.entries)
+    }
+
+    fn leaks(&self) -> impl Iterator<Item = VrfId> {
+        let hops = self.entries.iter().map(|(_, hop)| *hop);
+        hops.filter_map(|hop| match hop {
+            Hop::Leak(vrf) => Some(vrf),
+            _ => None,
+        })
+    }
+}
