@@ -294,6 +294,29 @@ fn two_taps_with_two_queues_serve_two_workers() {
     });
 }
 
+#[test]
+fn a_frame_that_a_shared_queue_never_takes_does_not_stop_those_behind_it() {
+    if !may_make_taps() {
+        return;
+    }
+    alone("a_frame_that_a_shared_queue_never_takes_does_not_stop_those_behind_it", || {
+        let (dpdk, [mut owner, mut other]) = start(&[spec(UNDERLAY, "net_tap0,iface=tgtest3", Some(1))]);
+        let sent = || dpdk.stats(UNDERLAY).unwrap().opackets;
+        let mut burst: Burst<Mbuf> = (0..3).map(|n| numbered(&mut other, n)).collect();
+        assert!(burst[1].append(1500).is_some(), "longer than net_tap takes at this MTU");
+        other.tx(UNDERLAY, &mut burst);
+        assert!(burst.is_empty());
+        let before = sent();
+        owner.now();
+        assert_eq!((sent() - before, dpdk.handoff_drops(UNDERLAY)), (1, 0));
+        owner.now();
+        assert_eq!((sent() - before, dpdk.handoff_drops(UNDERLAY)), (1, 1));
+        owner.now();
+        assert_eq!((sent() - before, dpdk.handoff_drops(UNDERLAY)), (2, 1));
+        drop((owner, other));
+    });
+}
+
 /// Turns around what this worker receives on the underlay and sends a copy to the other port; says how many.
 fn turn_all(io: &mut DpdkIo) -> usize {
     let mut turned = 0;

@@ -18,8 +18,9 @@ use thiserror::Error;
 
 use crate::{
     buffer::Buffer,
+    counter::Counter,
     io::BURST,
-    types::{Mtu, PortId},
+    types::{MacAddr, Mtu, PortId},
 };
 
 mod clock;
@@ -219,6 +220,8 @@ struct Attached {
     name: String,
     plan: Plan,
     port: Port,
+    /// One per shared transmit queue, written by the worker that has the queue.
+    dropped: Vec<Arc<Counter>>,
 }
 
 impl Dpdk {
@@ -253,8 +256,8 @@ impl Dpdk {
             let (port, rx, tx) = device
                 .start(&config, &pool)
                 .map_err(|source| StartError::Port { port: spec.name.clone(), source })?;
-            rims.deal(spec.id, rx, tx);
-            attached.push(Attached { id: spec.id, name: spec.name.clone(), plan, port });
+            let dropped = rims.deal(spec.id, rx, tx);
+            attached.push(Attached { id: spec.id, name: spec.name.clone(), plan, port, dropped });
         }
         let clock = Clock::start(&eal);
         let ios = rims.0.into_iter().map(|rim| DpdkIo::new(&eal, &pool, clock, rim)).collect();
@@ -281,8 +284,8 @@ impl Dpdk {
     ///
     /// # Errors
     /// [`PortError`].
-    pub fn mac(&self, port: PortId) -> Result<crate::types::MacAddr, PortError> {
-        self.ask(port, Port::mac).map(crate::types::MacAddr::new)
+    pub fn mac(&self, port: PortId) -> Result<MacAddr, PortError> {
+        self.ask(port, Port::mac).map(MacAddr::new)
     }
 
     /// What the device counted.
@@ -291,6 +294,13 @@ impl Dpdk {
     /// [`PortError`].
     pub fn stats(&self, port: PortId) -> Result<PortStats, PortError> {
         self.ask(port, Port::stats)
+    }
+
+    /// Frames that one worker handed to another for sending, and that the device did not take. They are counted as sent
+    /// by the first.
+    pub fn handoff_drops(&self, port: PortId) -> u64 {
+        let counters = self.ports.iter().filter(|p| p.id == port).flat_map(|p| &p.dropped);
+        counters.map(|counter| counter.get()).sum()
     }
 
     /// Whether the link is up.
@@ -349,14 +359,15 @@ impl Rims {
         Rims((0..workers).map(|_| rim()).collect())
     }
 
-    /// Deals the queues of one port; see [`queue`] for the rule.
-    fn deal(&mut self, id: PortId, rx: Vec<RxQueue>, tx: Vec<TxQueue>) {
+    /// Deals the queues of one port; see [`queue`] for the rule. Returns the drop counters of shared transmit queues.
+    fn deal(&mut self, id: PortId, rx: Vec<RxQueue>, tx: Vec<TxQueue>) -> Vec<Arc<Counter>> {
         let workers = self.0.len();
         let polled = self.0.iter().map(|rim| rim.rx.len()).collect::<Vec<_>>();
         for (worker, queue) in queue::pollers(&polled, rx.len()).into_iter().zip(rx) {
             self.0[worker].rx.push((id, queue));
         }
         let owners = tx.len().min(workers);
+        let mut dropped = Vec::new();
         for (worker, queue) in tx.into_iter().enumerate().take(workers) {
             let shared = queue::senders(worker, owners, workers) > 1;
             let ring = shared.then(|| Arc::new(ArrayQueue::new(HANDOFF_LEN)));
@@ -366,10 +377,13 @@ impl Rims {
                 }
             }
             if let Some(ring) = ring {
-                self.0[worker].handed_over.push(HandedOver::new(id, ring));
+                let counter = Arc::new(Counter::default());
+                dropped.push(Arc::clone(&counter));
+                self.0[worker].handed_over.push(HandedOver::new(id, ring, counter));
             }
             self.0[worker].tx[id.index()] = Tx::Own(queue);
         }
+        dropped
     }
 }
 

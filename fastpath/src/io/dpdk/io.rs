@@ -14,6 +14,7 @@ use dpdk_sys::{
 
 use super::{DpdkError, Rim, clock::Clock};
 use crate::{
+    counter::Counter,
     io::{Burst, Io},
     types::{Nanos, PortId},
 };
@@ -53,11 +54,13 @@ pub(super) struct HandedOver {
     ring: Arc<ArrayQueue<Mbuf>>,
     /// Taken from the ring and refused by the device so far; offered again first, so that the order stays.
     waiting: Burst<Mbuf>,
+    /// Frames dropped because the device would not take them; their senders have counted them as sent.
+    dropped: Arc<Counter>,
 }
 
 impl HandedOver {
-    pub(super) fn new(port: PortId, ring: Arc<ArrayQueue<Mbuf>>) -> HandedOver {
-        HandedOver { port, ring, waiting: Burst::new() }
+    pub(super) fn new(port: PortId, ring: Arc<ArrayQueue<Mbuf>>, dropped: Arc<Counter>) -> HandedOver {
+        HandedOver { port, ring, waiting: Burst::new(), dropped }
     }
 
     /// Sends until the ring is empty or the device takes no more, at most one ring's length.
@@ -71,10 +74,17 @@ impl HandedOver {
             if self.waiting.is_empty() {
                 return;
             }
+            let offered = self.waiting.len();
             queue.tx_burst(&mut self.waiting);
-            if !self.waiting.is_empty() {
-                return;
+            if self.waiting.is_empty() {
+                continue;
             }
+            if self.waiting.len() == offered {
+                // Full, or it will never take this frame (net_tap: longer than its MTU). Those behind must not starve.
+                self.waiting.remove(0);
+                self.dropped.add(1);
+            }
+            return;
         }
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Transmit: worker `w` owns queue `w` where the device has enough. Where it has fewer, `T`, worker `w` hands its frames
 //! over a ring to worker `w % T`, which sends them in its next round, in order. A full ring refuses frames as a full device
-//! does.
+//! does. When the device takes none of what was handed over in a round, the first frame of it is dropped and counted
+//! ([`Dpdk::handoff_drops`](super::Dpdk::handoff_drops)): some devices never take a frame that is too long.
 
 use dpdk_sys::port::PortInfo;
 
