@@ -1,3 +1,10 @@
-//! Throughput and cost of the packet path.
+//! `tidegate-bench`: what a packet costs. See `docs/bench.md`.
 
-fn main() {}
+mod cli;
+mod hugepages;
+
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    cli::run(&cli::Cli::parse())
+}

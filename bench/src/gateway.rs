@@ -1,0 +1,126 @@
+//! A gateway as control would have compiled it: tables and neighbours, without control.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use tidegate_fastpath::{
+    table::{
+        Link, Net, Port, Tables, Vrf, Vtep,
+        fib::{Fib, Hop},
+        neighbour::{self, Adjacency, NeighbourId, NeighbourTable, NeighbourWriter},
+        vni::VniTable,
+    },
+    types::{MacAddr, Mtu, NetId, PortId, Vni, VrfId, VtepId},
+};
+
+/// What a worker reads.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The compiled configuration.
+    pub tables: Tables,
+    /// The neighbours; nobody changes them any more.
+    pub neighbours: Arc<NeighbourTable>,
+}
+
+/// Builds a [`Gateway`] step by step.
+#[derive(Debug)]
+pub struct Builder {
+    tables: Tables,
+    vnis: Vec<((VtepId, Vni), NetId)>,
+    /// By VRF.
+    routes: Vec<Vec<(Ipv4Net, Hop)>>,
+    neighbours: NeighbourWriter,
+    tracked: bool,
+    mtu: Mtu,
+}
+
+impl Builder {
+    /// A gateway without anything; `tracked` says whether its VRFs use flow entries, `neighbours` how many there will be.
+    ///
+    /// # Errors
+    /// An MTU that is none.
+    pub fn new(tracked: bool, mtu: u32, neighbours: usize) -> Result<Builder> {
+        let tables = Tables { nets: vec![None], ..Tables::default() };
+        let (neighbours, _) = neighbour::new(neighbours);
+        let (vnis, routes) = (Vec::new(), Vec::new());
+        Ok(Builder { tables, vnis, routes, neighbours, tracked, mtu: Mtu::new(mtu)? })
+    }
+
+    /// A routing table without routes.
+    pub fn vrf(&mut self) -> VrfId {
+        self.routes.push(Vec::new());
+        VrfId(self.routes.len() as u16 - 1)
+    }
+
+    /// A plain network on a port of its own.
+    pub fn plain(&mut self, vrf: VrfId, mac: MacAddr, prefix: Ipv4Net, address: Ipv4Addr) -> NetId {
+        let port = PortId(self.tables.ports.len() as u16);
+        let net = self.net(vrf, mac, prefix, address, Link::Port { port, vlan: None });
+        self.tables.ports.push(Port { untagged: net, vlans: None });
+        net
+    }
+
+    /// A tunnel end of ours.
+    pub fn vtep(&mut self, underlay: NetId, address: Ipv4Addr, udp_port: u16) -> VtepId {
+        self.tables.vteps.push(Vtep { address, udp_port, underlay });
+        VtepId(self.tables.vteps.len() as u16 - 1)
+    }
+
+    /// A VXLAN network.
+    pub fn vxlan(
+        &mut self,
+        vrf: VrfId,
+        mac: MacAddr,
+        prefix: Ipv4Net,
+        address: Ipv4Addr,
+        (vtep, vni): (VtepId, Vni),
+    ) -> NetId {
+        let net = self.net(vrf, mac, prefix, address, Link::Vxlan { vtep, vni });
+        self.vnis.push(((vtep, vni), net));
+        net
+    }
+
+    /// A route.
+    pub fn route(&mut self, vrf: VrfId, prefix: Ipv4Net, hop: Hop) {
+        self.routes[vrf.index()].push((prefix, hop));
+    }
+
+    /// A resolved neighbour.
+    ///
+    /// # Errors
+    /// More neighbours than announced.
+    pub fn neighbour(
+        &mut self,
+        net: NetId,
+        ip: Ipv4Addr,
+        mac: MacAddr,
+        tunnel: Option<(Ipv4Addr, NeighbourId)>,
+    ) -> Result<NeighbourId> {
+        let id = self.neighbours.insert(net, ip)?;
+        self.neighbours.resolve(id, Adjacency { mac, tunnel });
+        Ok(id)
+    }
+
+    /// The gateway.
+    pub fn build(mut self) -> Gateway {
+        let vrf =
+            |routes: Vec<_>| Vrf { generation: 1, tracked: self.tracked, fib: Fib::build(routes).into() };
+        self.tables.vrfs = self.routes.into_iter().map(|routes| Some(Arc::new(vrf(routes)))).collect();
+        self.tables.vnis = VniTable::build(self.vnis);
+        Gateway { tables: self.tables, neighbours: Arc::clone(self.neighbours.table()) }
+    }
+
+    /// A network with its connected route and the routes of its own address, as control compiles them.
+    fn net(&mut self, vrf: VrfId, mac: MacAddr, prefix: Ipv4Net, address: Ipv4Addr, link: Link) -> NetId {
+        let id = NetId(self.tables.nets.len() as u16);
+        let addresses = Box::new([address]);
+        let net = Net { vrf, mac, mtu: self.mtu, prefix, addresses, address: Some(address), link };
+        self.tables.nets.push(Some(Arc::new(net)));
+        self.route(vrf, prefix, Hop::Connected(id));
+        self.route(vrf, address.into(), Hop::Local(id));
+        self.route(vrf, prefix.network().into(), Hop::Broadcast);
+        self.route(vrf, prefix.broadcast().into(), Hop::Broadcast);
+        id
+    }
+}

@@ -1,0 +1,207 @@
+//! Rounds over all subjects in turn, so that what the machine does to one it does to all; and what comes of them.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::cycles;
+
+/// What was measured, in words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Label {
+    /// The scenario.
+    pub scenario: &'static str,
+    /// What packets are in: `mem` or `mbuf`.
+    pub buffers: &'static str,
+    /// `tracked`: packets use flow entries. `stateless`: each is decided anew.
+    pub path: &'static str,
+    /// Flows, in random order.
+    pub flows: u32,
+    /// Bytes of a tenant's frame, FCS included, tunnel headers not.
+    pub frame_bytes: usize,
+    /// Frames that the worker gets at a time.
+    pub burst: usize,
+    /// Workers.
+    pub workers: usize,
+    /// What is switched on beside forwarding.
+    pub services: Vec<&'static str>,
+    /// Whether flow table and mbufs are in reserved hugepages.
+    pub hugepages: bool,
+}
+
+/// How long a round is.
+#[derive(Clone, Copy, Debug)]
+pub enum Length {
+    /// Cycles, by the counter.
+    Cycles(u64),
+    /// Packets, for counting instructions.
+    Packets(u64),
+}
+
+impl Length {
+    /// Whether time does not matter.
+    pub fn counts_packets(self) -> bool {
+        matches!(self, Length::Packets(_))
+    }
+
+    /// Whether a round of `cycles` and `packets` so far is over.
+    pub fn is_over(self, cycles: u64, packets: u64) -> bool {
+        match self {
+            Length::Cycles(limit) => cycles >= limit,
+            Length::Packets(limit) => packets >= limit,
+        }
+    }
+}
+
+/// What one round saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// Packets counted.
+    pub packets: u64,
+    /// Bursts left out because the core was taken away during them.
+    pub interrupted: u64,
+    work: u64,
+    total: u64,
+}
+
+impl Sample {
+    /// Adds a burst: its packets, cycles of work, cycles in total.
+    pub fn add(&mut self, packets: u64, work: u64, total: u64) {
+        self.packets += packets;
+        self.work += work;
+        self.total += total;
+    }
+}
+
+/// Something that can be measured.
+pub trait Subject {
+    /// What it is.
+    fn label(&self) -> &Label;
+
+    /// Checks what it makes of every packet; also brings it to its steady state.
+    ///
+    /// # Errors
+    /// The first packet that is wrong.
+    fn verify(&mut self) -> Result<()>;
+
+    /// Works for a while.
+    ///
+    /// # Errors
+    /// Buffers were lost.
+    fn round(&mut self, length: Length) -> Result<Sample>;
+
+    /// Frames received and sent since the start.
+    ///
+    /// # Errors
+    /// Not every packet was sent, or the worker's books do not balance.
+    fn finish(&mut self) -> Result<(u64, u64)>;
+}
+
+/// Least, middle and largest of several rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Least.
+    pub min: f64,
+    /// Middle; the lower of two middle ones.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Spread> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let median = *values.get(values.len().checked_sub(1)? / 2)?;
+        Some(Spread { min: *values.first()?, median, max: *values.last()? })
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Of what.
+    #[serde(flatten)]
+    pub label: Label,
+    /// TSC cycles per packet from "received" to "sent".
+    pub work_cycles: Spread,
+    /// The same and copying, allocating and freeing; the median.
+    pub total_cycles: f64,
+    /// Million packets per second of one core at `total_cycles`.
+    pub mpps: f64,
+    /// Frames emitted, all checks and rounds.
+    pub sent: u64,
+    /// Frames handed to the worker.
+    pub received: u64,
+    /// Rounds behind the figures; the core was slowed down during the others.
+    pub rounds: usize,
+    /// Bursts left out because the core was taken away.
+    pub interrupted: u64,
+}
+
+/// A round whose speed index is so much above the best one of the run is left out.
+const SLOWDOWN_MAX: f64 = 1.2;
+/// Fewer good rounds than this, and all are taken.
+const ROUNDS_MIN: usize = 3;
+
+/// Verifies every subject, then measures `rounds` times in turn.
+///
+/// # Errors
+/// A packet that is not as it must be; no number is given then.
+pub fn measure(subjects: &mut [Box<dyn Subject>], rounds: usize, length: Length) -> Result<Vec<Row>> {
+    let mut samples: Vec<Vec<(Sample, f64)>> = vec![Vec::new(); subjects.len()];
+    for subject in &mut *subjects {
+        let name = format!("{:?}", subject.label());
+        subject.verify().with_context(|| name)?;
+    }
+    for _ in 0..rounds {
+        for (subject, samples) in subjects.iter_mut().zip(&mut samples) {
+            let before = cycles::speed_index();
+            let sample = subject.round(length)?;
+            samples.push((sample, before.max(cycles::speed_index())));
+        }
+    }
+    let indices = samples.iter().flatten().map(|(_, index)| *index);
+    let best = indices.fold(f64::INFINITY, f64::min);
+    let hz = cycles::hz();
+    subjects
+        .iter_mut()
+        .zip(samples)
+        .map(|(subject, samples)| row(&mut **subject, samples, best, hz))
+        .collect()
+}
+
+fn row(subject: &mut dyn Subject, mut samples: Vec<(Sample, f64)>, best: f64, hz: f64) -> Result<Row> {
+    let is_good = |(sample, index): &(Sample, f64)| sample.packets > 0 && *index <= best * SLOWDOWN_MAX;
+    if samples.iter().filter(|s| is_good(s)).count() >= ROUNDS_MIN {
+        samples.retain(is_good);
+    }
+    let per_packet = |cycles: fn(&Sample) -> u64| {
+        let values = samples.iter().map(|(s, _)| cycles(s) as f64 / s.packets as f64);
+        Spread::of(values.filter(|v| v.is_finite())).context("no packet was measured")
+    };
+    let (work_cycles, total) = (per_packet(|s| s.work)?, per_packet(|s| s.total)?);
+    let (received, sent) = subject.finish()?;
+    Ok(Row {
+        label: subject.label().clone(),
+        work_cycles,
+        total_cycles: total.median,
+        mpps: hz / total.median / 1e6,
+        sent,
+        received,
+        rounds: samples.len(),
+        interrupted: samples.iter().map(|(s, _)| s.interrupted).sum(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_of_the_rounds_in_order_of_size() {
+        let spread = |values: &[f64]| Spread::of(values.iter().copied());
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
+        assert_eq!(spread(&[4.0, 1.0]), Some(Spread { min: 1.0, median: 1.0, max: 4.0 }));
+    }
+}

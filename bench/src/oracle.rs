@@ -1,0 +1,93 @@
+//! Reads emitted frames with a parser that is not ours, and compares them with what a router must send.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, UdpHeader};
+use tidegate_fastpath::types::MacAddr;
+
+/// A routed frame, as it must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The Ethernet frame as its sender sent it.
+    pub sent: &'a [u8],
+    /// Our MAC on the way out.
+    pub source: MacAddr,
+    /// The next hop's.
+    pub destination: MacAddr,
+}
+
+/// Outer headers, as they must be. Pairs are (ours, theirs).
+#[derive(Clone, Copy, Debug)]
+pub struct Tunnel {
+    /// MACs on the underlay.
+    pub ends: (MacAddr, MacAddr),
+    /// Tunnel ends.
+    pub vteps: (Ipv4Addr, Ipv4Addr),
+    /// Destination port.
+    pub udp_port: u16,
+    /// VXLAN network.
+    pub vni: u32,
+}
+
+/// First source port that may carry entropy (RFC 7348 §5).
+const DYNAMIC_PORTS: u16 = 49152;
+
+/// Checks a frame that was routed without tunnel: MACs, TTL less one, everything else unchanged, checksums right.
+///
+/// # Errors
+/// The first field that is wrong.
+pub fn check_routed(expected: &Expected<'_>, frame: &[u8]) -> Result<()> {
+    let payload = check_ethernet(expected.source, expected.destination, frame)?;
+    let (_, original) = Ethernet2Header::from_slice(expected.sent)?;
+    let (before, body_before) = Ipv4Header::from_slice(original)?;
+    let (after, body) = Ipv4Header::from_slice(payload).context("IPv4 header")?;
+    let wanted = Ipv4Header {
+        time_to_live: before.time_to_live - 1,
+        header_checksum: after.header_checksum,
+        ..before
+    };
+    ensure!(after == wanted, "IPv4 header is {after:?}, not {wanted:?}");
+    check_header_checksum(&after)?;
+    ensure!(body == body_before, "the payload changed");
+    let (udp, data) = UdpHeader::from_slice(body)?;
+    ensure!(udp.calc_checksum_ipv4(&after, data)? == udp.checksum, "UDP checksum {:04x}", udp.checksum);
+    Ok(())
+}
+
+/// Checks a frame that was routed into a tunnel: outer headers, VNI, then as [`check_routed`].
+///
+/// # Errors
+/// The first field that is wrong.
+pub fn check_tunnel(tunnel: &Tunnel, expected: &Expected<'_>, frame: &[u8]) -> Result<()> {
+    let payload = check_ethernet(tunnel.ends.0, tunnel.ends.1, frame).context("outer")?;
+    let (ip, body) = Ipv4Header::from_slice(payload).context("outer IPv4 header")?;
+    check_header_checksum(&ip).context("outer")?;
+    let vteps = [ip.source, ip.destination].map(Ipv4Addr::from);
+    ensure!(vteps == [tunnel.vteps.0, tunnel.vteps.1], "outer addresses {vteps:?}");
+    ensure!(ip.protocol == IpNumber::UDP, "outer protocol {:?}", ip.protocol);
+    ensure!(usize::from(ip.total_len) == payload.len(), "outer total length {}", ip.total_len);
+    ensure!(ip.time_to_live > 1 && ip.fragment_offset.value() == 0, "outer TTL or fragment offset");
+    let (udp, data) = UdpHeader::from_slice(body).context("outer UDP header")?;
+    ensure!(usize::from(udp.length) == body.len(), "outer UDP length {}", udp.length);
+    ensure!(udp.destination_port == tunnel.udp_port, "outer UDP port {}", udp.destination_port);
+    ensure!(udp.source_port >= DYNAMIC_PORTS, "outer UDP source port {}", udp.source_port);
+    ensure!(udp.checksum == 0, "outer UDP checksum {:04x}", udp.checksum);
+    let (header, inner) = data.split_at_checked(8).context("VXLAN header cut short")?;
+    let wanted = [[8, 0, 0, 0], (tunnel.vni << 8).to_be_bytes()].concat();
+    ensure!(header == wanted, "VXLAN header {header:02x?}");
+    check_routed(expected, inner).context("inner")
+}
+
+fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Result<&[u8]> {
+    let (ethernet, payload) = Ethernet2Header::from_slice(frame).context("Ethernet header")?;
+    let macs = [ethernet.source, ethernet.destination].map(MacAddr::new);
+    ensure!(macs == [source, destination], "MACs {} > {}", macs[0], macs[1]);
+    ensure!(ethernet.ether_type == EtherType::IPV4, "EtherType {:?}", ethernet.ether_type);
+    Ok(payload)
+}
+
+fn check_header_checksum(ip: &Ipv4Header) -> Result<()> {
+    ensure!(ip.header_checksum == ip.calc_header_checksum(), "header checksum {:04x}", ip.header_checksum);
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! DPDK's mbufs.
+
+use anyhow::Result;
+use dpdk_sys::{
+    eal::Eal,
+    mbuf::Mbuf,
+    mempool::{Mempool, MempoolConfig},
+};
+use tidegate_fastpath::io::Burst;
+
+use super::Pool;
+
+/// Mbufs of the pool. Only a burst is in use at a time; the rest is for caches.
+const COUNT: u32 = 4095;
+
+/// A DPDK pool. Cloning it shares it.
+#[derive(Clone, Debug)]
+pub struct MbufPool {
+    pool: Mempool,
+    hugepages: bool,
+}
+
+impl MbufPool {
+    /// A pool for packets of up to `packet_len_max` bytes.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(eal: &Eal, packet_len_max: u16) -> Result<MbufPool> {
+        let config = MempoolConfig { name: "bench".to_owned(), count: COUNT, packet_len_max };
+        Ok(MbufPool { pool: Mempool::new(eal, &config)?, hugepages: eal.has_hugepages() })
+    }
+}
+
+impl Pool for MbufPool {
+    type Buffer = Mbuf;
+
+    const NAME: &'static str = "mbuf";
+
+    #[inline]
+    fn alloc(&mut self) -> Option<Mbuf> {
+        self.pool.alloc()
+    }
+
+    #[inline]
+    fn free(&mut self, burst: &mut Burst<Mbuf>) {
+        burst.clear();
+    }
+
+    fn hugepages(&self) -> bool {
+        self.hugepages
+    }
+}

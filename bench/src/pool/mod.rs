@@ -1,0 +1,66 @@
+//! Where fresh packet buffers come from: the heap, or a DPDK pool.
+
+#[cfg(feature = "dpdk")]
+mod mbuf;
+
+#[cfg(feature = "dpdk")]
+pub use self::mbuf::MbufPool;
+
+use tidegate_fastpath::{
+    buffer::Buffer,
+    io::{
+        Burst, Io,
+        mem::{MemBuffer, MemIo},
+    },
+    types::PortId,
+};
+
+/// A pool of packet buffers.
+pub trait Pool {
+    /// What it holds.
+    type Buffer: Buffer;
+
+    /// As in reports.
+    const NAME: &'static str;
+
+    /// An empty buffer with headroom.
+    fn alloc(&mut self) -> Option<Self::Buffer>;
+
+    /// Takes buffers back; leaves `burst` empty.
+    fn free(&mut self, burst: &mut Burst<Self::Buffer>);
+
+    /// Whether packets are in reserved hugepages.
+    fn hugepages(&self) -> bool;
+}
+
+/// The buffers of [`MemIo`].
+#[derive(Debug)]
+pub struct MemPool(MemIo);
+
+impl Default for MemPool {
+    fn default() -> MemPool {
+        let mut io = MemIo::new(1);
+        io.set_capture(false);
+        MemPool(io)
+    }
+}
+
+impl Pool for MemPool {
+    type Buffer = MemBuffer;
+
+    const NAME: &'static str = "mem";
+
+    #[inline]
+    fn alloc(&mut self) -> Option<MemBuffer> {
+        self.0.alloc()
+    }
+
+    #[inline]
+    fn free(&mut self, burst: &mut Burst<MemBuffer>) {
+        self.0.tx(PortId(0), burst);
+    }
+
+    fn hugepages(&self) -> bool {
+        false
+    }
+}

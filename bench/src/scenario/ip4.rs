@@ -1,0 +1,114 @@
+//! Plain routing: IPv4 from one port to another, over one route or a million host routes.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+use ipnet::Ipv4Net;
+use tidegate_fastpath::{
+    table::fib::Hop,
+    types::{MacAddr, PortId},
+};
+
+use super::{Datagram, Host, Scenario};
+use crate::{
+    gateway::{Builder, Gateway},
+    oracle::{self, Expected},
+};
+
+const MTU: u32 = 9000;
+/// Routers behind which the routes lead.
+const NEXT_HOPS: u32 = 16;
+/// Most routes of the scenario.
+const ROUTES_MAX: u32 = 1_000_000;
+/// Hosts that send.
+const SOURCES: u32 = 200;
+const GATEWAY_MACS: [MacAddr; 2] = [MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::new([2, 0, 0, 0, 0, 2])];
+
+/// The scenario and its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Ip4 {
+    /// Use flow entries.
+    pub tracked: bool,
+    /// How many.
+    pub flows: u32,
+    /// 1: a default route; more: so many /32 routes, spread over 96.0.0.0/4.
+    pub routes: u32,
+    /// Bytes of a frame with FCS.
+    pub frame_bytes: usize,
+}
+
+fn source(n: u32) -> Host {
+    Host::new(1, 0, 1 + (n % SOURCES) as u8)
+}
+
+fn next_hop(n: u32) -> Host {
+    Host::new(2, 0, 1 + (n % NEXT_HOPS) as u8)
+}
+
+/// The destination of the `n`th host route.
+fn destination(n: u32) -> Ipv4Addr {
+    // An odd factor is a bijection on 28 bits: no destination comes twice.
+    Ipv4Addr::from_bits(0x6000_0000 | n.wrapping_mul(0x9e37_79b1) & 0x0fff_ffff)
+}
+
+impl Ip4 {
+    fn datagram(&self, flow: u32) -> Datagram {
+        let ports = (1024 + (flow / SOURCES) as u16 % 60_000, 443);
+        Datagram { source: source(flow), gateway: GATEWAY_MACS[0], destination: destination(flow), ports }
+    }
+}
+
+impl Scenario for Ip4 {
+    fn name(&self) -> &'static str {
+        if self.routes == 1 { "ip4" } else { "ip4-routes" }
+    }
+
+    fn tracked(&self) -> bool {
+        self.tracked
+    }
+
+    fn flows(&self) -> u32 {
+        self.flows
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    fn gateway(&self) -> Result<Gateway> {
+        ensure!((1..=ROUTES_MAX).contains(&self.routes), "give 1 to {ROUTES_MAX} routes");
+        ensure!(self.routes == 1 || self.flows <= self.routes, "give at most one flow per route");
+        let mut builder = Builder::new(self.tracked, MTU, 1024)?;
+        let vrf = builder.vrf();
+        let mut ends = [1u8, 2].into_iter().zip(GATEWAY_MACS).map(|(vpc, mac)| {
+            let prefix = Ipv4Net::new(Ipv4Addr::new(10, vpc, 0, 0), 24);
+            prefix.map(|prefix| builder.plain(vrf, mac, prefix, Ipv4Addr::new(10, vpc, 0, 254)))
+        });
+        ends.next().transpose()?;
+        let egress = ends.next().transpose()?.unwrap_or_default();
+        drop(ends);
+        if self.routes == 1 {
+            builder.route(vrf, Ipv4Net::default(), Hop::Via(egress, next_hop(0).ip));
+        } else {
+            for n in 0..self.routes {
+                builder.route(vrf, destination(n).into(), Hop::Via(egress, next_hop(n).ip));
+            }
+        }
+        for n in 0..NEXT_HOPS {
+            builder.neighbour(egress, next_hop(n).ip, next_hop(n).mac, None)?;
+        }
+        Ok(builder.build())
+    }
+
+    fn arriving(&self, flow: u32) -> Vec<u8> {
+        self.datagram(flow).frame(self.frame_bytes)
+    }
+
+    fn check(&self, flow: u32, port: PortId, frame: &[u8]) -> Result<()> {
+        ensure!(port == PortId(1), "sent on port {port}");
+        let next = if self.routes == 1 { 0 } else { flow };
+        let sent = self.arriving(flow);
+        let expected = Expected { sent: &sent, source: GATEWAY_MACS[1], destination: next_hop(next).mac };
+        oracle::check_routed(&expected, frame)
+    }
+}

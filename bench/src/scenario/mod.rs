@@ -1,0 +1,95 @@
+//! What is measured: a gateway's configuration, the frames that reach it, and what must come out.
+
+mod ip4;
+mod vxlan_vxlan;
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use etherparse::PacketBuilder;
+use tidegate_fastpath::types::{MacAddr, PortId};
+
+pub use self::{ip4::Ip4, vxlan_vxlan::VxlanVxlan};
+use crate::gateway::Gateway;
+
+/// One scenario with its parameters. Frames of a flow are always the same.
+pub trait Scenario {
+    /// As on the command line and in reports.
+    fn name(&self) -> &'static str;
+
+    /// Whether packets use flow entries, or are decided one by one.
+    fn tracked(&self) -> bool;
+
+    /// How many flows.
+    fn flows(&self) -> u32;
+
+    /// Bytes of a tenant's frame, FCS included, tunnel headers not.
+    fn frame_bytes(&self) -> usize;
+
+    /// The gateway.
+    ///
+    /// # Errors
+    /// Parameters that do not fit.
+    fn gateway(&self) -> Result<Gateway>;
+
+    /// The port on which frames arrive.
+    fn port(&self) -> PortId {
+        PortId(0)
+    }
+
+    /// The frame of a flow as it arrives.
+    fn arriving(&self, flow: u32) -> Vec<u8>;
+
+    /// Whether `frame`, sent on `port`, is what the gateway must make of the frame of `flow`.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    fn check(&self, flow: u32, port: PortId, frame: &[u8]) -> Result<()>;
+}
+
+/// Bytes of FCS, which are in a frame's size but never in memory.
+const FCS_LEN: usize = 4;
+/// Ethernet, IPv4 and UDP header.
+const HEADERS_LEN: usize = 14 + 20 + 8;
+/// TTL of arriving packets.
+const TTL: u8 = 64;
+
+/// A host: `02:00:00:<vpc>:<host>:<vm>` and `10.<vpc>.<host>.<vm>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Host {
+    ip: Ipv4Addr,
+    mac: MacAddr,
+}
+
+impl Host {
+    const fn new(vpc: u8, host: u8, vm: u8) -> Host {
+        Host { ip: Ipv4Addr::new(10, vpc, host, vm), mac: MacAddr::new([2, 0, 0, vpc, host, vm]) }
+    }
+}
+
+/// A UDP packet of one flow between two hosts.
+#[derive(Clone, Copy, Debug)]
+struct Datagram {
+    source: Host,
+    /// Its first hop, for the Ethernet header.
+    gateway: MacAddr,
+    destination: Ipv4Addr,
+    ports: (u16, u16),
+}
+
+impl Datagram {
+    /// An Ethernet frame of `frame_bytes` with FCS, without the FCS; checksums are right.
+    fn frame(&self, frame_bytes: usize) -> Vec<u8> {
+        let payload: Vec<u8> = (0..frame_bytes - FCS_LEN - HEADERS_LEN).map(|n| n as u8).collect();
+        let builder = PacketBuilder::ethernet2(self.source.mac.octets(), self.gateway.octets())
+            .ipv4(self.source.ip.octets(), self.destination.octets(), TTL)
+            .udp(self.ports.0, self.ports.1);
+        written(builder, &payload)
+    }
+}
+
+fn written(builder: etherparse::PacketBuilderStep<etherparse::UdpHeader>, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(builder.size(payload.len()));
+    builder.write(&mut frame, payload).expect("a Vec takes every byte, and frames are shorter than 64 KiB");
+    frame
+}

@@ -1,0 +1,151 @@
+//! VXLAN → route → VXLAN: VMs of one network of a VPC send to VMs of another.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+use etherparse::PacketBuilder;
+use ipnet::Ipv4Net;
+use tidegate_fastpath::types::{MacAddr, PortId, Vni};
+
+use super::{Datagram, Host, Scenario, TTL, written};
+use crate::{
+    gateway::{Builder, Gateway},
+    oracle::{self, Expected, Tunnel},
+};
+
+const UDP_PORT: u16 = 4789;
+const OUR_VTEP: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
+const OUR_UNDERLAY_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+/// Largest packet of the tenants' networks, and of the underlay.
+const MTU: u32 = 9000;
+/// Compute hosts on each side. The VMs of the second network are on hosts of their own.
+const HOSTS: u32 = 64;
+/// VMs on one host; the rest of the last octet is the gateway's.
+const VMS_PER_HOST: u32 = 250;
+/// Most VMs of one network.
+const VMS_MAX: u32 = HOSTS * VMS_PER_HOST;
+
+/// VNI of the senders' and of the receivers' network.
+const VNIS: [u32; 2] = [200, 201];
+/// Where the two networks of the VPC begin: `10.1.0.0/17`, `10.1.128.0/17`.
+const FIRST_HOST: [u8; 2] = [0, 128];
+
+/// The scenario and its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct VxlanVxlan {
+    /// Use flow entries.
+    pub tracked: bool,
+    /// How many.
+    pub flows: u32,
+    /// Sending VMs, at most [`VMS_MAX`].
+    pub sources: u32,
+    /// Receiving VMs, at most [`VMS_MAX`].
+    pub destinations: u32,
+    /// Bytes of the inner frame with FCS.
+    pub frame_bytes: usize,
+}
+
+/// The `n`th VM of one side.
+fn vm(side: usize, n: u32) -> Host {
+    Host::new(1, FIRST_HOST[side] + (n % HOSTS) as u8, 1 + (n / HOSTS) as u8)
+}
+
+/// The tunnel end and underlay MAC of the host that a VM is on.
+fn compute_host(vm: Host) -> (Ipv4Addr, MacAddr) {
+    let host = vm.ip.octets()[2];
+    (Ipv4Addr::new(172, 31, host, 1), MacAddr::new([2, 0, 0, 0, host, 1]))
+}
+
+fn gateway_mac(side: usize) -> MacAddr {
+    MacAddr::new([2, 0, 0, 1, FIRST_HOST[side], 254])
+}
+
+impl VxlanVxlan {
+    fn source(&self, flow: u32) -> Host {
+        vm(0, flow % self.sources)
+    }
+
+    fn destination(&self, flow: u32) -> Host {
+        vm(1, (flow / self.sources + flow) % self.destinations)
+    }
+
+    /// The frame that a VM sends.
+    fn inner(&self, flow: u32) -> Vec<u8> {
+        // One source port per round over the sources, so that no two flows are equal.
+        let ports = (1024 + (flow / self.sources) as u16, 443);
+        let (source, destination) = (self.source(flow), self.destination(flow).ip);
+        Datagram { source, gateway: gateway_mac(0), destination, ports }.frame(self.frame_bytes)
+    }
+}
+
+impl Scenario for VxlanVxlan {
+    fn name(&self) -> &'static str {
+        "vxlan-vxlan"
+    }
+
+    fn tracked(&self) -> bool {
+        self.tracked
+    }
+
+    fn flows(&self) -> u32 {
+        self.flows
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    fn gateway(&self) -> Result<Gateway> {
+        ensure!((1..=VMS_MAX).contains(&self.sources), "give 1 to {VMS_MAX} sources");
+        ensure!((1..=VMS_MAX).contains(&self.destinations), "give 1 to {VMS_MAX} destinations");
+        ensure!(self.flows / self.sources < 64_000, "{} flows need more sources", self.flows);
+        let mut builder = Builder::new(self.tracked, MTU, (2 * HOSTS + 2 * VMS_MAX) as usize)?;
+        let [underlay, vpc] = [builder.vrf(), builder.vrf()];
+        let prefix = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16)?;
+        let underlay = builder.plain(underlay, OUR_UNDERLAY_MAC, prefix, OUR_VTEP);
+        let vtep = builder.vtep(underlay, OUR_VTEP, UDP_PORT);
+        for (side, vms) in [self.sources, self.destinations].into_iter().enumerate() {
+            let prefix = Ipv4Net::new(Host::new(1, FIRST_HOST[side], 0).ip, 17)?;
+            let address = Host::new(1, FIRST_HOST[side], 254).ip;
+            let vni = Vni::new(VNIS[side])?;
+            let net = builder.vxlan(vpc, gateway_mac(side), prefix, address, (vtep, vni));
+            for n in 0..vms {
+                let vm = vm(side, n);
+                let (remote, mac) = compute_host(vm);
+                let next = builder.neighbour(underlay, remote, mac, None)?;
+                builder.neighbour(net, vm.ip, vm.mac, Some((remote, next)))?;
+            }
+        }
+        Ok(builder.build())
+    }
+
+    fn arriving(&self, flow: u32) -> Vec<u8> {
+        let (remote, mac) = compute_host(self.source(flow));
+        // A sender's port comes from its hash of the inner flow; any number that differs will do.
+        let source_port = 0xc000 | (flow.wrapping_mul(0x9e37_79b1) >> 18) as u16;
+        let builder = PacketBuilder::ethernet2(mac.octets(), OUR_UNDERLAY_MAC.octets())
+            .ipv4(remote.octets(), OUR_VTEP.octets(), TTL)
+            .udp(source_port, UDP_PORT);
+        let mut payload = vec![8, 0, 0, 0];
+        payload.extend((VNIS[0] << 8).to_be_bytes());
+        payload.extend(self.inner(flow));
+        let mut frame = written(builder, &payload);
+        // Senders leave the outer UDP checksum out (RFC 7348 §5).
+        frame[40..42].fill(0);
+        frame
+    }
+
+    fn check(&self, flow: u32, port: PortId, frame: &[u8]) -> Result<()> {
+        ensure!(port == PortId(0), "sent on port {port}");
+        let vm = self.destination(flow);
+        let (remote, next) = compute_host(vm);
+        let expected = Expected { sent: &self.inner(flow), source: gateway_mac(1), destination: vm.mac };
+        let tunnel = Tunnel {
+            ends: (OUR_UNDERLAY_MAC, next),
+            vteps: (OUR_VTEP, remote),
+            udp_port: UDP_PORT,
+            vni: VNIS[1],
+        };
+        oracle::check_tunnel(&tunnel, &expected, frame)
+    }
+}
