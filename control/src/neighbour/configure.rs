@@ -39,7 +39,7 @@ impl Machine {
             self.nets.insert(id, Attached::new(before, attachment));
         }
         self.remove_where(|machine, key| !machine.is_host(key));
-        self.forget_own_vteps();
+        self.forget_own_vteps(now);
         self.pin(now);
         self.rewrite(now);
         for key in announce {
@@ -64,12 +64,23 @@ impl Machine {
         }
     }
 
-    /// A VTEP that is ours now is nobody else's.
-    fn forget_own_vteps(&mut self) {
-        let ours: HashSet<Ipv4Addr> =
-            self.nets.values().filter_map(|n| n.attachment.overlay.as_ref()).map(|o| o.address).collect();
+    /// A VTEP that is ours now is nobody else's; who was behind it is asked for again.
+    fn forget_own_vteps(&mut self, now: Nanos) {
+        let overlays = self.nets.values().filter_map(|n| n.attachment.overlay.as_ref());
+        let ours: HashSet<Ipv4Addr> = overlays.map(|o| o.address).collect();
         for attached in self.nets.values_mut() {
             attached.vteps.forget(|vtep| ours.contains(&vtep));
+        }
+        self.restart_behind(now, |_, vtep| ours.contains(&vtep));
+    }
+
+    /// Asks anew for every neighbour behind these VTEPs.
+    fn restart_behind(&mut self, now: Nanos, which: impl Fn(NetId, Ipv4Addr) -> bool) {
+        let stations = self.stations.iter().filter(|((net, _), station)| which(*net, station.vtep));
+        let behind: Vec<Key> =
+            stations.flat_map(|((net, _), s)| s.addresses.iter().map(|ip| (*net, *ip))).collect();
+        for key in behind {
+            self.restart(now, key);
         }
     }
 
@@ -87,7 +98,7 @@ impl Machine {
             // Networks of one pool share their configured VTEPs: one pin for all of them.
             let configured = attached.vteps.configured().iter().filter(|v| seen.insert((overlay.vtep, **v)));
             for vtep in configured.copied().chain(attached.vteps.learned()) {
-                if let Some(key) = self.hop_key(overlay, vtep).filter(|key| self.is_host(*key)) {
+                if let Some(key) = self.hop_key(overlay, vtep) {
                     *pins.entry(key).or_default() += 1;
                 }
             }
@@ -108,7 +119,7 @@ impl Machine {
 
     /// One more reason to keep the next hop towards `vtep` resolved.
     pub(super) fn pin_vtep(&mut self, now: Nanos, overlay: &Overlay, vtep: Ipv4Addr) {
-        let Some(key) = self.hop_key(overlay, vtep).filter(|key| self.is_host(*key)) else {
+        let Some(key) = self.hop_key(overlay, vtep) else {
             return self.bump(NeighbourEvent::VtepUnreachable, 1);
         };
         *self.pins.entry(key).or_default() += 1;
@@ -142,15 +153,7 @@ impl Machine {
 
     fn withdraw_vtep(&mut self, now: Nanos, net: NetId, vtep: Ipv4Addr) {
         let Some(overlay) = self.nets.get(&net).and_then(|n| n.attachment.overlay.clone()) else { return };
-        let behind: Vec<Ipv4Addr> = self
-            .stations
-            .iter()
-            .filter(|((n, _), station)| *n == net && station.vtep == vtep)
-            .flat_map(|(_, station)| station.addresses.iter().copied())
-            .collect();
-        for ip in behind {
-            self.restart(now, (net, ip));
-        }
+        self.restart_behind(now, |n, v| (n, v) == (net, vtep));
         let Some(key) = self.hop_key(&overlay, vtep) else { return };
         if let Some(pins) = self.pins.get_mut(&key) {
             *pins -= 1;

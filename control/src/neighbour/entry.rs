@@ -58,6 +58,8 @@ pub(super) struct Entry {
     pub(super) queued: Option<Nanos>,
     pub(super) mac: Option<MacAddr>,
     pub(super) confirmed: Option<Nanos>,
+    /// Failed, and not heard since.
+    pub(super) silent: bool,
     /// What workers see; `None` unless resolved.
     pub(super) written: Option<Adjacency>,
 }
@@ -71,6 +73,7 @@ impl Entry {
             queued: None,
             mac: None,
             confirmed: None,
+            silent: false,
             written: None,
         }
     }

@@ -2,12 +2,6 @@
 
 use tidegate_fastpath::types::Nanos;
 
-/// Between two requests or probes for one address (RFC 4861 §10, RETRANS_TIMER).
-pub const RETRANSMIT: Nanos = Nanos::from_ms(1_000);
-/// Requests or probes until an address counts as failed (RFC 4861 §10, MAX_MULTICAST_SOLICIT).
-pub const ATTEMPTS: u8 = 3;
-/// Mean time a confirmation is good for (RFC 4861 §10, REACHABLE_TIME); jittered by a factor of 0.5 to 1.5.
-pub const REACHABLE: Nanos = Nanos::from_ms(30_000);
 /// An address learned from a request is confirmed after this time (RFC 4861 §10, DELAY_FIRST_PROBE_TIME).
 pub const FIRST_PROBE: Nanos = Nanos::from_ms(5_000);
 /// How long a failed address stays failed before it may be asked for again.
@@ -22,6 +16,24 @@ pub const ANNOUNCE_NUM: u8 = 2;
 pub const DEFEND_INTERVAL: Nanos = Nanos::from_ms(10_000);
 /// Deferred work is looked at again after this time.
 pub const DEFER: Nanos = Nanos::from_ms(50);
+
+/// How fast the machine asks and how long it believes; from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two requests or probes for one address.
+    pub retransmit: Nanos,
+    /// Requests or probes until an address counts as failed; at least 1.
+    pub attempts: u8,
+    /// Mean time that a confirmation is good for; jittered by a factor of 0.5 to 1.5.
+    pub reachable: Nanos,
+}
+
+impl Default for Timing {
+    /// RFC 4861 §10: RETRANS_TIMER, MAX_MULTICAST_SOLICIT, REACHABLE_TIME.
+    fn default() -> Timing {
+        Timing { retransmit: Nanos::from_ms(1_000), attempts: 3, reachable: Nanos::from_ms(30_000) }
+    }
+}
 
 /// What bounds the machine, beside the capacity of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

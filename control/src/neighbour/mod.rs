@@ -26,6 +26,9 @@ mod learn;
 pub mod limit;
 mod timer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     net::Ipv4Addr,
@@ -42,7 +45,10 @@ use tidegate_fastpath::{
 };
 
 use self::{announce::Announcement, entry::Entry, limit::Budget, timer::Timers};
-pub use self::{entry::Phase, limit::Limits};
+pub use self::{
+    entry::Phase,
+    limit::{Limits, Timing},
+};
 use crate::vtep::VtepSet;
 
 tidegate_fastpath::reasons! {
@@ -185,6 +191,7 @@ struct Station {
 pub struct Machine {
     table: NeighbourWriter,
     limits: Limits,
+    timing: Timing,
     nets: HashMap<NetId, Attached>,
     entries: HashMap<Key, Entry>,
     stations: HashMap<(NetId, MacAddr), Station>,
@@ -196,6 +203,8 @@ pub struct Machine {
     defended: HashMap<Key, Nanos>,
     vteps_checked: Nanos,
     budget: Budget,
+    /// Some neighbour stopped or began to answer since [`Machine::take_silence_changed`].
+    silence_changed: bool,
     counts: [u64; NeighbourEvent::COUNT],
     out: Vec<Transmit>,
 }
@@ -207,6 +216,7 @@ impl Machine {
             table,
             budget: Budget::new(limits.frames_per_s, limits.frames_burst),
             limits,
+            timing: Timing::default(),
             nets: HashMap::new(),
             entries: HashMap::new(),
             stations: HashMap::new(),
@@ -215,6 +225,7 @@ impl Machine {
             announcements: VecDeque::new(),
             defended: HashMap::new(),
             vteps_checked: Nanos(0),
+            silence_changed: false,
             counts: [0; NeighbourEvent::COUNT],
             out: Vec::new(),
         }
@@ -239,6 +250,21 @@ impl Machine {
     /// The frames to send since the last call, in order.
     pub fn transmits(&mut self) -> std::vec::Drain<'_, Transmit> {
         self.out.drain(..)
+    }
+
+    /// Changes the times of asking and believing, from the next event of each neighbour on.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+    }
+
+    /// Whether a neighbour failed and was not heard since.
+    pub fn is_silent(&self, key: Key) -> bool {
+        self.entries.get(&key).is_some_and(|e| e.silent)
+    }
+
+    /// Whether the answer of [`Machine::is_silent`] changed for any neighbour since the last call.
+    pub fn take_silence_changed(&mut self) -> bool {
+        std::mem::take(&mut self.silence_changed)
     }
 
     /// The table that workers read.
@@ -325,10 +351,7 @@ impl Machine {
             Some(overlay) => {
                 let Some(vtep) = self.stations.get(&(key.0, mac)).map(|s| s.vtep) else { return };
                 let hop = self.hop_key(&overlay, vtep).and_then(|hop| self.ensure(now, hop));
-                let Some(hop) = hop else {
-                    self.bump(NeighbourEvent::VtepUnreachable, 1);
-                    return;
-                };
+                let Some(hop) = hop else { return self.unwrite(key) };
                 Some((vtep, hop))
             }
         };
@@ -338,6 +361,16 @@ impl Machine {
         {
             entry.written = Some(adjacency);
             self.table.resolve(entry.id, adjacency);
+        }
+    }
+
+    /// Takes back what workers see of a neighbour whose VTEP cannot be reached.
+    fn unwrite(&mut self, key: Key) {
+        self.bump(NeighbourEvent::VtepUnreachable, 1);
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.written.take().is_some()
+        {
+            self.table.reset(entry.id);
         }
     }
 

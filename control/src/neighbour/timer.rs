@@ -10,7 +10,7 @@ use tidegate_fastpath::types::Nanos;
 use super::{
     Key, Machine, NeighbourEvent, arp,
     entry::{Entry, State},
-    limit::{ATTEMPTS, DEFER, HOLD_DOWN, REACHABLE, RETRANSMIT},
+    limit::{DEFER, HOLD_DOWN},
 };
 
 /// Deadlines of entries, earliest first. An entry whose deadline moves later keeps its place and is put back when that
@@ -75,10 +75,11 @@ impl Machine {
     /// An entry's deadline has come.
     fn run(&mut self, now: Nanos, key: Key) {
         let Some(entry) = self.entries.get(&key) else { return };
+        let attempts = self.timing.attempts;
         match entry.state {
-            State::Incomplete { asked } if asked < ATTEMPTS => self.ask(now, key, asked),
+            State::Incomplete { asked } if asked < attempts => self.ask(now, key, asked),
             State::Reachable => self.probe(now, key, 0),
-            State::Probing { asked } if asked < ATTEMPTS => self.probe(now, key, asked),
+            State::Probing { asked } if asked < attempts => self.probe(now, key, asked),
             State::Incomplete { .. } | State::Probing { .. } => self.fail(now, key),
             State::Failed if self.pins.contains_key(&key) => self.restart(now, key),
             State::Failed => self.remove(key),
@@ -94,7 +95,7 @@ impl Machine {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.state = State::Incomplete { asked: asked + 1 };
         }
-        self.schedule(key, Nanos(now.0 + RETRANSMIT.0));
+        self.schedule(key, Nanos(now.0 + self.timing.retransmit.0));
     }
 
     /// Sends the next probe, or puts it off. The last one is broadcast: the neighbour may have moved in silence.
@@ -102,7 +103,7 @@ impl Machine {
         if !self.pace(now, key) {
             return;
         }
-        if asked + 1 == ATTEMPTS {
+        if asked + 1 == self.timing.attempts {
             self.broadcast_request(key);
         } else {
             self.unicast_request(key);
@@ -110,7 +111,7 @@ impl Machine {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.state = State::Probing { asked: asked + 1 };
         }
-        self.schedule(key, Nanos(now.0 + RETRANSMIT.0));
+        self.schedule(key, Nanos(now.0 + self.timing.retransmit.0));
     }
 
     /// Whether the frame budget allows a request now; if not, `key` is looked at again a little later.
@@ -146,6 +147,7 @@ impl Machine {
         let was_unresolved = entry.is_unresolved();
         let mac = entry.mac.take();
         entry.state = State::Failed;
+        entry.silent = true;
         entry.written = None;
         self.table.fail(entry.id);
         if let Some(net) = self.nets.get_mut(&key.0) {
@@ -158,6 +160,7 @@ impl Machine {
         if let Some(mac) = mac {
             self.leave_station(key, mac);
         }
+        self.silence_changed = true;
         self.bump(NeighbourEvent::Failed, 1);
         self.schedule(key, Nanos(now.0 + HOLD_DOWN.0));
     }
@@ -179,9 +182,9 @@ impl Machine {
         self.ask(now, key, 0);
     }
 
-    /// An answer came: good until about [`REACHABLE`], or for `fixed` where the answer proves less.
+    /// An answer came: good for about the reachable time, or for `fixed` where the answer proves less.
     pub(super) fn confirm(&mut self, now: Nanos, key: Key, fixed: Option<Nanos>) {
-        let good_for = fixed.map_or_else(|| self.timers.jitter(REACHABLE), |n| n.0);
+        let good_for = fixed.map_or_else(|| self.timers.jitter(self.timing.reachable), |n| n.0);
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.is_unresolved()
             && let Some(net) = self.nets.get_mut(&key.0)
@@ -189,6 +192,7 @@ impl Machine {
             net.unresolved -= 1;
         }
         entry.state = State::Reachable;
+        self.silence_changed |= std::mem::take(&mut entry.silent);
         if fixed.is_none() {
             entry.confirmed = Some(now);
         }
