@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod config;
+pub mod gateway;
 pub mod neighbour;
 pub mod state;
 pub mod vtep;

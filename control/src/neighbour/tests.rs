@@ -91,6 +91,7 @@ impl World {
 
     fn configure(&mut self, nets: Vec<(NetId, Attachment)>) {
         self.machine.configure(self.now, nets);
+        self.machine.tick(self.now);
     }
 
     /// Lets time pass, running what is due when it is due; lists the frames with their times.
@@ -98,13 +99,12 @@ impl World {
         let target = Nanos::from_ms(ms);
         let mut sent = self.sent();
         while self.now < target {
+            let step = Nanos(self.now.0 + Nanos::from_ms(50).0);
             let next = self.machine.next_deadline().unwrap_or(target);
-            self.now = next.max(self.now).min(target);
+            self.now = next.max(self.now).min(step).min(target);
             self.machine.tick(self.now);
             sent.extend(self.sent());
-            if next <= self.now && self.machine.next_deadline() == Some(next) {
-                panic!("a timer that is due did not run");
-            }
+            assert!(self.machine.next_deadline().is_none_or(|at| at > self.now), "what is due runs");
         }
         self.machine.tick(self.now);
         sent.extend(self.sent());
@@ -376,7 +376,6 @@ fn our_addresses_are_announced_at_start_and_when_the_vtep_changes() {
     };
     let plain = |ms: u64| format!("{ms} announce 10.1.4.1 on 4");
     let first: Vec<_> = expect(0, "172.31.0.1").into_iter().chain([plain(0)]).collect();
-    w.machine.tick(w.now);
     assert_eq!(announced(w.sent()), first);
     let again = announced(w.until(1_999).into_iter().chain(w.until(2_000)).collect());
     assert_eq!(again, expect(2_000, "172.31.0.1").into_iter().chain([plain(2_000)]).collect::<Vec<_>>());
@@ -384,7 +383,6 @@ fn our_addresses_are_announced_at_start_and_when_the_vtep_changes() {
 
     w.arp(2, "10.1.2.7", mac(2, 7), Some("172.31.1.1"), true);
     w.configure(networks("172.31.0.2"));
-    w.machine.tick(w.now);
     assert_eq!(announced(w.sent()), expect(10_000, "172.31.0.2"), "the plain network has not changed");
     assert!(w.reach(2, "10.1.2.7").starts_with("02:00:00:01:02:07 at 172.31.1.1"), "neighbours are kept");
 }

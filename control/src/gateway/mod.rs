@@ -1,0 +1,311 @@
+//! The gateway without its ports: everything that control knows and decides, with no I/O of its own.
+//!
+//! [`Gateway::new`] makes the tables, the neighbours, the flow table, the counters and the rings from a configuration, and
+//! returns the [`Parts`] of the workers. Afterwards control calls [`Gateway::poll`] again and again with the time: notices
+//! of the workers go to the neighbour machine, its ARP frames go back to them, and punted packets wait in
+//! [`Gateway::take_punted`] for whoever delivers them. [`Gateway::apply`] changes the configuration.
+//!
+//! The daemon and the packet-table tests use the same type; the tests drive workers on `io::mem` beside it.
+
+mod attach;
+mod restart;
+mod ring;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tidegate_fastpath::{
+    channel::{InjectTo, Rings},
+    counter::Counters,
+    flow::{FlowReader, FlowTable, FlowTableError, FlowTimeouts},
+    pipeline::Settings,
+    table::{Tables, publish::Writer},
+    table::{neighbour, publish},
+    types::{Nanos, NetId, PortId, Tick, VrfId, WorkerId},
+    worker::Parts,
+};
+
+use self::ring::RingSide;
+pub use self::{restart::restart_problems, ring::Punted};
+use crate::{
+    compile::{Compiled, Facts, PortFact, compile},
+    config::{Config, Id, Problems, Timeouts},
+    neighbour::{Limits, Machine, Timing},
+    state::Desired,
+};
+
+tidegate_fastpath::reasons! {
+    /// What the control side of the rings counts.
+    RingEvent {
+        /// Notices taken from workers.
+        Notice = "notice",
+        /// Packets for the gateway itself taken from workers.
+        Punt = "punt",
+        /// Packets for the gateway itself dropped because too many wait for delivery.
+        PuntFull = "punt_full",
+        /// Frames and packets handed to workers.
+        Inject = "inject",
+        /// Frames and packets not handed over: the rings of all workers were full.
+        InjectFull = "inject_full",
+    }
+}
+
+/// Why there is no gateway.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    /// No flow table.
+    #[error("gateway.limits.flows: {0}")]
+    Flows(#[from] FlowTableError),
+}
+
+/// The control side. One thread owns it.
+#[derive(Debug)]
+pub struct Gateway {
+    desired: Desired,
+    facts: Facts,
+    /// Facts by port id, from which `facts` is made whenever ports are numbered.
+    ports: HashMap<Id, PortFact>,
+    compiled: Compiled,
+    tables: Writer<Tables>,
+    machine: Machine,
+    rings: RingSide,
+    counters: Vec<Arc<Counters>>,
+    flows: FlowReader,
+    generation: u64,
+}
+
+impl Gateway {
+    /// A gateway and the parts of its workers, one per configured lcore. Ports that are not in `ports` count as down.
+    /// `seed` varies the jitter of timers.
+    ///
+    /// # Errors
+    /// When the flow table does not fit.
+    pub fn new(
+        config: Config,
+        ports: HashMap<Id, PortFact>,
+        now: Nanos,
+        seed: u64,
+    ) -> Result<(Gateway, Vec<Parts>), GatewayError> {
+        let gateway = config.gateway.clone();
+        let workers = gateway.workers.len();
+        let (flow_workers, flows) = FlowTable::new(gateway.limits.flows, workers)?;
+        let (neighbours, neighbour_table) = neighbour::new(gateway.limits.neighbours);
+        let (tables, reader) = publish::new(Tables::default());
+        let nets = usize::from(gateway.limits.networks) + 1;
+        let counters: Vec<_> =
+            (0..workers).map(|_| Arc::new(Counters::new(gateway.ports.len(), nets))).collect();
+        let rings: Vec<_> = (0..workers).map(|_| Rings::new(gateway.limits.ring)).collect();
+        let parts = flow_workers.into_iter().enumerate().map(|(i, flows)| Parts {
+            id: WorkerId(i as u16),
+            tables: reader.clone(),
+            neighbours: neighbour_table.clone(),
+            flows,
+            counters: counters[i].clone(),
+            rings: rings[i].clone(),
+            settings: settings(&config),
+        });
+        let parts = parts.collect();
+        let limits = limits(gateway.limits.neighbours, gateway.limits.ring);
+        let mut made = Gateway {
+            desired: Desired::new(config),
+            facts: Facts::default(),
+            ports,
+            compiled: Compiled::default(),
+            tables,
+            machine: Machine::new(neighbours, limits, seed),
+            rings: RingSide::new(rings, gateway.limits.ring),
+            counters,
+            flows,
+            generation: 0,
+        };
+        made.compiled = Compiled::default();
+        made.rebuild(now, None);
+        Ok((made, parts))
+    }
+
+    /// Puts a new configuration into force and returns its generation. Networks that did not change are not disturbed.
+    ///
+    /// # Errors
+    /// What cannot be changed without a restart; nothing has changed then.
+    pub fn apply(&mut self, config: Config, now: Nanos) -> Result<u64, Problems> {
+        let refused = restart_problems(self.desired.config(), &config);
+        if !refused.is_empty() {
+            return Err(Problems(refused));
+        }
+        self.desired = self.desired.next(config);
+        let previous = std::mem::take(&mut self.compiled);
+        self.rebuild(now, Some(&previous));
+        Ok(self.generation)
+    }
+
+    /// Takes what workers sent, runs the neighbour machine, and hands frames back. Returns how much there was to do.
+    pub fn poll(&mut self, now: Nanos) -> usize {
+        let machine = &mut self.machine;
+        let mut done = self.rings.take(|notice| machine.notice(now, notice));
+        machine.tick(now);
+        for transmit in machine.transmits() {
+            done += 1;
+            self.rings.inject(transmit.to, &transmit.frame);
+        }
+        if self.machine.take_silence_changed() {
+            self.check_next_hops(now);
+        }
+        self.tables.reap();
+        done
+    }
+
+    /// The oldest packet for the gateway's own addresses.
+    pub fn take_punted(&mut self) -> Option<Punted> {
+        self.rings.take_punted()
+    }
+
+    /// Sends an IPv4 packet as if it had come from the gateway itself. False when no worker has room for it.
+    pub fn inject(&mut self, vrf: VrfId, packet: &[u8]) -> bool {
+        self.rings.inject(InjectTo::Route(vrf), packet)
+    }
+
+    /// Tells which ports are up, with their MACs. Recompiles if something changed.
+    pub fn set_ports(&mut self, ports: HashMap<Id, PortFact>, now: Nanos) {
+        if self.ports != ports {
+            self.ports = ports;
+            let previous = std::mem::take(&mut self.compiled);
+            self.rebuild(now, Some(&previous));
+        }
+    }
+
+    /// The configuration in force.
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// What was made of it.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// What the machine says of the ports.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The neighbour machine, for reading.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The counters, by [`WorkerId`].
+    pub fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// The rings, by [`WorkerId`].
+    pub fn rings(&self) -> &[Rings] {
+        self.rings.rings()
+    }
+
+    /// What the control side of the rings counted.
+    pub fn ring_count(&self, event: RingEvent) -> u64 {
+        self.rings.count(event)
+    }
+
+    /// The flow table, for reading.
+    pub fn flows(&mut self) -> &mut FlowReader {
+        &mut self.flows
+    }
+
+    /// Flow entries in use and how many there may be.
+    pub fn flow_fill(&self) -> (usize, usize) {
+        (self.flows.len(), self.flows.capacity())
+    }
+
+    /// How often tables were published.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether every worker has seen the present generation.
+    pub fn is_live(&mut self) -> bool {
+        self.tables.reap() == 0
+    }
+
+    /// Starts over after a fault of the control thread: nothing that workers see is taken back; the tables are compiled
+    /// and published anew, and every neighbour is confirmed.
+    pub fn recover(&mut self, now: Nanos) {
+        self.rebuild(now, None);
+        self.machine.recover(now);
+    }
+
+    /// Next hops of routes that stopped or began to answer change which routes are in force.
+    fn check_next_hops(&mut self, now: Nanos) {
+        let unreachable = self.unreachable();
+        if unreachable != self.facts.unreachable {
+            let previous = std::mem::take(&mut self.compiled);
+            self.rebuild(now, Some(&previous));
+        }
+    }
+
+    fn unreachable(&self) -> HashSet<(NetId, Ipv4Addr)> {
+        self.compiled.next_hops().filter(|key| self.machine.is_silent(*key)).collect()
+    }
+
+    /// Compiles, publishes, and tells the neighbour machine.
+    fn rebuild(&mut self, now: Nanos, previous: Option<&Compiled>) {
+        self.facts.ports = self.port_facts();
+        if let Some(previous) = previous {
+            let machine = &self.machine;
+            self.facts.unreachable = previous.next_hops().filter(|key| machine.is_silent(*key)).collect();
+        }
+        self.generation += 1;
+        let mut compiled = compile(&self.desired, &self.facts, previous);
+        compiled.tables.generation = self.generation;
+        self.tables.publish(compiled.tables.clone());
+        self.compiled = compiled;
+        self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));
+        self.machine.configure(now, attach::attachments(&self.desired, &self.compiled));
+    }
+
+    fn port_facts(&self) -> HashMap<PortId, PortFact> {
+        let known = self.ports.iter().filter_map(|(id, fact)| Some((self.desired.port(id)?, *fact)));
+        known.collect()
+    }
+}
+
+/// What workers are told at start.
+fn settings(config: &Config) -> Settings {
+    let (limits, timeouts) = (&config.gateway.limits, &config.gateway.timeouts);
+    Settings {
+        icmp_errors_per_s: limits.icmp_errors_per_second,
+        local_per_s: limits.punts_per_second,
+        notices_per_s: limits.punts_per_second,
+        held_max: limits.held_packets,
+        timeouts: FlowTimeouts { idle: Tick::ticks_of_s(timeouts.flow_idle_s) },
+        ..Settings::default()
+    }
+}
+
+/// Bounds of the neighbour machine: one network gets at most a quarter of the table, and a burst of ARP at most half of a
+/// ring.
+fn limits(neighbours: usize, ring: usize) -> Limits {
+    Limits {
+        entries_per_net: (neighbours / 4).max(16),
+        frames_burst: u32::try_from(ring / 2).unwrap_or(u32::MAX).clamp(1, 1_024),
+        ..Limits::default()
+    }
+}
+
+fn timing(timeouts: &Timeouts) -> Timing {
+    Timing {
+        retransmit: Nanos::from_ms(timeouts.neighbour_retry_ms.into()),
+        attempts: u8::try_from(timeouts.neighbour_probes).unwrap_or(u8::MAX).max(1),
+        reachable: nanos(Duration::from_secs(timeouts.neighbour_reachable_s.into())),
+    }
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    Nanos(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
