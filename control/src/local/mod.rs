@@ -1,0 +1,201 @@
+//! Local delivery: packets for the gateway's own addresses reach ordinary programs.
+//!
+//! Every routing table that owns addresses gets a network namespace with one TAP, `tg0`, that the gateway owns. Packets for
+//! these addresses are written to the TAP; what programs in the namespace send is routed in that table as if the gateway
+//! itself had sent it. So a proxy, an IKE daemon or a DNS server works unchanged (`ip netns exec tg-vpc-1 ...`), and one
+//! tenant's daemon never sees another tenant's packets.
+//!
+//! | routing table | namespace |
+//! |---|---|
+//! | VPC router `ID` | `tg-ID` |
+//! | public network `ID` | `tgpub-ID` |
+//! | the gateway's own addresses | `tgunderlay` |
+//!
+//! Forwarding never depends on this: a namespace that cannot be made is a warning, tried again later.
+
+pub mod netns;
+mod tap;
+
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tidegate_fastpath::types::VrfId;
+use tracing::{info, warn};
+
+use self::{netns::Namespaces, tap::Tap};
+use crate::{compile::Compiled, config::TableKey, gateway::Gateway, state::Desired};
+
+tidegate_fastpath::reasons! {
+    /// What local delivery counts.
+    LocalEvent {
+        /// Packets written to a namespace.
+        Delivered = "delivered",
+        /// Packets dropped because no namespace takes them.
+        NoNamespace = "no_namespace",
+        /// Packets dropped because the TAP's queue was full.
+        TapFull = "tap_full",
+        /// Packets that came out of a namespace.
+        Received = "received",
+        /// Frames that came out of a namespace and were not IPv4.
+        NotIpv4 = "not_ipv4",
+    }
+}
+
+/// After a failure, a namespace is tried again no sooner than this.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// A namespace that should exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The routing table.
+    pub vrf: VrfId,
+    /// The namespace.
+    pub name: String,
+    /// The gateway's addresses in that table, sorted.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Largest IP packet of any of its networks, in bytes.
+    pub mtu: u16,
+}
+
+/// All namespaces and TAPs. Lives on the control thread, inside its tokio runtime.
+#[derive(Debug)]
+pub struct Delivery {
+    namespaces: Namespaces,
+    taps: HashMap<VrfId, (Wanted, Tap)>,
+    failed: HashMap<String, Instant>,
+    frame: Box<[u8]>,
+    counts: [u64; LocalEvent::COUNT],
+}
+
+impl Delivery {
+    /// Nothing yet. `owner` (the control socket) tells this gateway's namespaces from another's; with `fresh`, what an
+    /// earlier run left is removed instead of taken over.
+    pub fn new(owner: PathBuf, fresh: bool) -> Delivery {
+        let namespaces = Namespaces::new(owner);
+        if fresh {
+            namespaces.remove_where(|_| true);
+        }
+        Delivery {
+            namespaces,
+            taps: HashMap::new(),
+            failed: HashMap::new(),
+            frame: vec![0; tap::FRAME_MAX].into(),
+            counts: [0; LocalEvent::COUNT],
+        }
+    }
+
+    /// Makes what is wanted and missing, changes what differs, removes what is not wanted. What fails is logged and tried
+    /// again after a while. Takes some milliseconds per namespace that changes.
+    pub async fn sync(&mut self, wanted: Vec<Wanted>) {
+        let keep = |w: &Wanted| wanted.iter().any(|x| (x.vrf, &x.name) == (w.vrf, &w.name));
+        self.taps.retain(|_, (w, _)| keep(w));
+        let namespaces = self.namespaces.clone();
+        let names: Vec<String> = wanted.iter().map(|w| w.name.clone()).collect();
+        off_thread(move || namespaces.remove_where(|name| !names.iter().any(|n| n == name))).await;
+        for want in wanted {
+            let same = self.taps.get(&want.vrf).is_some_and(|(w, _)| *w == want);
+            let wait = self.failed.get(&want.name).is_some_and(|at| at.elapsed() < RETRY);
+            if !same && !wait {
+                self.establish(want).await;
+            }
+        }
+    }
+
+    async fn establish(&mut self, want: Wanted) {
+        let result = match self.taps.remove(&want.vrf) {
+            Some((_, tap)) => tap.change(&self.namespaces, &want).await.map(|()| tap),
+            None => Tap::open(&self.namespaces, &want).await,
+        };
+        match result {
+            Ok(tap) => {
+                info!(namespace = want.name, addresses = ?want.addresses, "local delivery");
+                self.failed.remove(&want.name);
+                self.taps.insert(want.vrf, (want, tap));
+            }
+            Err(error) => {
+                warn!(namespace = want.name, "no local delivery: {error:#}");
+                self.failed.insert(want.name, Instant::now());
+            }
+        }
+    }
+
+    /// Writes a punted packet to its namespace.
+    pub fn deliver(&mut self, vrf: VrfId, packet: &[u8]) {
+        let event = match self.taps.get(&vrf) {
+            None => LocalEvent::NoNamespace,
+            Some((_, tap)) if tap.write(packet) => LocalEvent::Delivered,
+            Some(_) => LocalEvent::TapFull,
+        };
+        self.counts[event.index()] += 1;
+    }
+
+    /// Takes packets that came out of the namespaces, at most `max`, and hands them to `gateway`. Returns how many.
+    pub fn receive(&mut self, gateway: &mut Gateway, max: usize) -> usize {
+        let mut taken = 0;
+        let counts = &mut self.counts;
+        for (vrf, (_, tap)) in &self.taps {
+            while taken < max
+                && let Some(packet) = tap.read(&mut self.frame)
+            {
+                taken += 1;
+                let event = match packet {
+                    tap::Read::Ipv4(packet) => {
+                        gateway.inject(*vrf, packet);
+                        LocalEvent::Received
+                    }
+                    tap::Read::Other => LocalEvent::NotIpv4,
+                };
+                counts[event.index()] += 1;
+            }
+        }
+        taken
+    }
+
+    /// How often something happened since the start.
+    pub fn count(&self, event: LocalEvent) -> u64 {
+        self.counts[event.index()]
+    }
+
+    /// The namespaces that are served.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.taps.values().map(|(want, _)| want.name.as_str())
+    }
+
+    /// Removes every namespace of this gateway.
+    pub fn close(self) {
+        drop(self.taps);
+        self.namespaces.remove_where(|_| true);
+    }
+}
+
+/// The namespaces that a configuration asks for.
+pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
+    let nets = || compiled.tables.nets.iter().flatten();
+    let tables = desired.vrfs().filter_map(|(vrf, key)| {
+        let mut addresses: Vec<Ipv4Addr> =
+            nets().filter(|n| n.vrf == vrf).flat_map(|n| n.addresses.iter().copied()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mtu = nets().filter(|n| n.vrf == vrf).map(|n| n.mtu.get()).max()?;
+        (!addresses.is_empty()).then(|| Wanted { vrf, name: namespace_name(key), addresses, mtu })
+    });
+    tables.collect()
+}
+
+/// Ids are legal file names of at most 64 characters, so a prefix is all it takes.
+fn namespace_name(key: &TableKey) -> String {
+    match key {
+        TableKey::Underlay => "tgunderlay".to_owned(),
+        TableKey::Public(id) => format!("tgpub-{id}"),
+        TableKey::Vpc(id) => format!("tg-{id}"),
+    }
+}
+
+/// Runs what blocks on another thread. Only a panic there gives the default.
+async fn off_thread<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}

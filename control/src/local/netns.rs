@@ -1,0 +1,227 @@
+//! Network namespaces by name, as `ip netns` knows them, and the proof that one is ours.
+//!
+//! A namespace is ours if a marker file says so: `/run/tidegate/netns/NAME` holds device and inode of the namespace and the
+//! control socket of its owner. A namespace of the same name that somebody else made has another inode and is left alone.
+//! So what a killed run left behind is found and taken over or removed, and nothing else ever is.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::{fs::MetadataExt, net::UnixStream},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tracing::{info, warn};
+
+/// Where `ip netns` keeps names.
+const NAMES: &str = "/run/netns";
+/// Where we keep markers.
+const MARKERS: &str = "/run/tidegate/netns";
+
+/// Why there is no namespace.
+#[derive(Debug, Error)]
+pub enum NetnsError {
+    /// Somebody else's.
+    #[error(
+        "a namespace of this name exists and is not ours; remove it (ip netns delete {0}) or rename the object"
+    )]
+    Foreign(String),
+    /// Another running gateway's.
+    #[error("the gateway at {0} uses a namespace of this name; stop that one or rename the object")]
+    InUse(PathBuf),
+    /// The kernel refused.
+    #[error("cannot {what}: {source}")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What a marker file holds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    device: u64,
+    inode: u64,
+    owner: PathBuf,
+}
+
+/// The namespaces of one gateway.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    owner: PathBuf,
+}
+
+impl Namespaces {
+    /// `owner` is the control socket, which tells two gateways of one machine apart.
+    pub fn new(owner: PathBuf) -> Namespaces {
+        Namespaces { owner }
+    }
+
+    /// Makes the namespace, or takes over the one that a run before left.
+    ///
+    /// # Errors
+    /// [`NetnsError`]; nothing is left behind then.
+    pub fn establish(&self, name: &str) -> Result<(), NetnsError> {
+        let path = path(name);
+        if path.exists() {
+            return match proof(name) {
+                None => Err(NetnsError::Foreign(name.to_owned())),
+                Some(owner) if owner != self.owner && is_alive(&owner) => Err(NetnsError::InUse(owner)),
+                Some(_) => self.mark(name),
+            };
+        }
+        create(&path)?;
+        self.mark(name).inspect_err(|_| remove(name))
+    }
+
+    /// Runs `work` in a thread inside the namespace.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, or what `work` says.
+    pub fn enter<T: Send>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> Result<T, NetnsError> {
+        let file = File::open(path(name)).map_err(os("open the namespace"))?;
+        let inside = move || {
+            setns(&file, CloneFlags::CLONE_NEWNET).map_err(|e| os("enter the namespace")(e.into()))?;
+            work().map_err(os("set up the namespace"))
+        };
+        join(thread::scope(|scope| scope.spawn(inside).join()))
+    }
+
+    /// Removes the namespaces of this gateway, and those whose gateway is gone, where `which` says so.
+    pub fn remove_where(&self, which: impl Fn(&str) -> bool) {
+        let Ok(markers) = fs::read_dir(MARKERS) else { return };
+        for entry in markers.flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match proof(&name) {
+                Some(owner) if owner == self.owner || !is_alive(&owner) => {
+                    if which(&name) {
+                        info!(namespace = name, "removed");
+                        remove(&name);
+                    }
+                }
+                Some(_) => {}
+                // The namespace is gone or another one has its name: the marker says nothing any more.
+                None => drop(fs::remove_file(entry.path())),
+            }
+        }
+    }
+
+    fn mark(&self, name: &str) -> Result<(), NetnsError> {
+        let meta = fs::metadata(path(name)).map_err(os("read the namespace"))?;
+        let marker = Marker { device: meta.dev(), inode: meta.ino(), owner: self.owner.clone() };
+        let text = serde_json::to_vec(&marker).map_err(|e| os("write the marker")(e.into()))?;
+        fs::create_dir_all(MARKERS).map_err(os("make /run/tidegate/netns"))?;
+        fs::write(Path::new(MARKERS).join(name), text).map_err(os("write the marker"))
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(NAMES).join(name)
+}
+
+/// The owner of a namespace that a marker proves to be a gateway's.
+fn proof(name: &str) -> Option<PathBuf> {
+    let text = fs::read(Path::new(MARKERS).join(name)).ok()?;
+    let marker: Marker = serde_json::from_slice(&text).ok()?;
+    let meta = fs::metadata(path(name)).ok()?;
+    ((meta.dev(), meta.ino()) == (marker.device, marker.inode)).then_some(marker.owner)
+}
+
+/// Whether a gateway listens on this control socket.
+fn is_alive(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+/// A new namespace, bound to its name as `ip netns add` does it, by a thread that ends in it.
+fn create(path: &Path) -> Result<(), NetnsError> {
+    share_names()?;
+    File::create_new(path).map_err(os("make a name in /run/netns"))?;
+    let made = thread::spawn({
+        let path = path.to_owned();
+        move || {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|e| os("make a network namespace")(e.into()))?;
+            let bind = MsFlags::MS_BIND;
+            mount(Some("/proc/thread-self/ns/net"), &path, None::<&str>, bind, None::<&str>)
+                .map_err(|e| os("bind the namespace to its name")(e.into()))
+        }
+    });
+    join(made.join()).inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Makes `/run/netns` a shared mount, so that names are seen in all mount namespaces and can be removed from any.
+fn share_names() -> Result<(), NetnsError> {
+    fs::create_dir_all(NAMES).map_err(os("make /run/netns"))?;
+    let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
+    let share = || mount(None::<&str>, NAMES, None::<&str>, shared, None::<&str>);
+    if share().is_err() {
+        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(NAMES), NAMES, None::<&str>, bind, None::<&str>)
+            .and_then(|()| share())
+            .map_err(|e| os("share /run/netns")(e.into()))?;
+    }
+    Ok(())
+}
+
+fn remove(name: &str) {
+    let path = path(name);
+    if let Err(error) = umount2(&path, MntFlags::MNT_DETACH) {
+        warn!(namespace = name, "cannot unmount: {error}");
+    }
+    if let Err(error) = fs::remove_file(&path) {
+        warn!(namespace = name, "cannot remove {}: {error}", path.display());
+    }
+    drop(fs::remove_file(Path::new(MARKERS).join(name)));
+}
+
+fn os(what: &'static str) -> impl Fn(io::Error) -> NetnsError {
+    move |source| NetnsError::Os { what, source }
+}
+
+fn join<T>(result: thread::Result<Result<T, NetnsError>>) -> Result<T, NetnsError> {
+    result.unwrap_or_else(|_| Err(os("finish")(io::Error::other("a thread of ours panicked"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root; without it there is nothing to test.
+    fn may_make_namespaces() -> bool {
+        nix::unistd::geteuid().is_root() && Path::new("/run").exists()
+    }
+
+    #[test]
+    fn a_namespace_lives_is_taken_over_and_goes_but_a_foreign_one_stays() {
+        if !may_make_namespaces() {
+            return;
+        }
+        let name = format!("tgtest-{}", std::process::id());
+        let ours = Namespaces::new(format!("/run/{name}.sock").into());
+        ours.establish(&name).unwrap();
+        let inside = ours.enter(&name, || fs::read_to_string("/proc/thread-self/net/dev")).unwrap();
+        assert!(inside.contains("lo:") && !inside.contains("eth0"), "{inside}");
+        ours.establish(&name).unwrap();
+        Namespaces::new("/run/successor.sock".into()).establish(&name).unwrap();
+        ours.remove_where(|n| n == name);
+        assert!(!path(&name).exists());
+
+        create(&path(&name)).unwrap();
+        assert!(matches!(ours.establish(&name), Err(NetnsError::Foreign(_))));
+        ours.remove_where(|n| n == name);
+        assert!(path(&name).exists(), "not ours, so it stays");
+        remove(&name);
+    }
+}
