@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use super::{FlowView, bucket::SLOTS, table::FlowTable};
+use super::{FlowView, bucket::SLOTS, record::Record, table::FlowTable};
+use crate::prefetch;
 
 /// Buckets read between two quiescent states: few, so that reclamation does not wait for control.
 const BUCKETS_AT_ONCE: usize = 8;
@@ -27,11 +28,14 @@ impl FlowReader {
     pub fn for_each(&mut self, mut see: impl FnMut(FlowView) -> bool) {
         for buckets in self.table.buckets().chunks(BUCKETS_AT_ONCE) {
             self.table.grace.online(self.slot);
-            let views: ArrayVec<FlowView, { BUCKETS_AT_ONCE * SLOTS }> = buckets
+            let records: ArrayVec<&Record, { BUCKETS_AT_ONCE * SLOTS }> = buckets
                 .iter()
                 .flat_map(|bucket| (0..SLOTS).filter_map(|slot| bucket.record(slot)))
-                .map(|id| self.table.record(id).view())
+                .map(|id| self.table.record(id))
+                .inspect(|record| prefetch::read(*record))
                 .collect();
+            let views: ArrayVec<FlowView, { BUCKETS_AT_ONCE * SLOTS }> =
+                records.iter().map(|record| record.view()).collect();
             self.table.grace.offline(self.slot);
             if !views.into_iter().all(&mut see) {
                 return;
