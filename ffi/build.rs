@@ -101,7 +101,7 @@ fn generate_bindings(dpdk: &pkg_config::Library) {
         .allowlist_function("rte_eth_dev_socket_id|rte_eth_(rx|tx)_queue_setup|rte_eth_promiscuous_enable")
         .allowlist_function("rte_eth_(macaddr_get|stats_get)")
         .allowlist_function("fopencookie|setvbuf")
-        .allowlist_var("TG_.*|SOCKET_ID_ANY|RTE_MAX_ETHPORTS|_IOLBF")
+        .allowlist_var("TG_.*|SOCKET_ID_ANY|RTE_MAX_(ETHPORTS|LCORE)|_IOLBF")
         .blocklist_type("rte_mbuf|rte_mempool|rte_device|rte_bus|rte_class|FILE|_IO_FILE")
         .raw_line(OPAQUE)
         .generate();

@@ -221,8 +221,11 @@ fn arguments(options: &EalOptions, hugepages: bool) -> Result<Vec<CString>, EalE
     let mut list = vec!["dpdk".to_owned(), "--no-telemetry".to_owned()];
     list.push(match options.main_lcore {
         Some(lcore) => format!("--lcores={lcore}"),
-        // One lcore that floats over all CPUs this thread may use: EAL sets the affinity that is there already.
-        None => format!("--lcores=0@({})", join(&cpus())),
+        // One lcore that floats over all CPUs this thread may use, as far as EAL can count: its affinity stays.
+        None => {
+            let known = cpus().into_iter().filter(|cpu| *cpu < sys::RTE_MAX_LCORE as usize);
+            format!("--lcores=0@({})", join(&known.collect::<Vec<_>>()))
+        }
     });
     list.push(format!("--log-level={}", options.log_level as u8));
     list.push(format!("-m{}", options.memory_mib));
