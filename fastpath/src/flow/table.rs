@@ -8,7 +8,7 @@
 //! A bucket has 8 slots, and there is a bucket for every 3 flows of the capacity, rounded up to a power of two: load is between
 //! 3/16 and 3/8 when the table is full. At 3/8, 1.2 % of the homes are full, and 0.014 % of the keys find both buckets full
 //! (they are [`NotLearned::Full`]; at 1/2 it were 5 % and 0.26 %). Bytes per flow: record 64, bucket 21 to 43, pool of free
-//! records 5 to 6; the limit is 128.
+//! records 4.5; the limit is 128.
 //!
 //! # Threads
 //! Lookups wait for nobody. Changes hold the try-lock of the key's home (and of the alternate if they change that too); who
@@ -23,7 +23,7 @@
 //! | `Record::key`, `decision`, `way` | who took the record from the free ones, before it is visible | relaxed |
 //! | `Record::packets`, `bytes`, `seen` | the same, then the worker that receives the flow: load and store | relaxed |
 //! | `Grace::drawn` | any worker that unlinked records, once per burst | fetch-add acquire-release, then a fence |
-//! | `Grace::seen` | the reader whose slot it is | release at a quiescent state; a fence after going online |
+//! | `Grace::seen` | the reader whose slot it is | release; after going online a fence too |
 //! | `FlowTable::in_use` | the worker whose slot it is: load and store | relaxed |
 //! | header of the region | who makes the region, before any other thread sees it | relaxed |
 //!
