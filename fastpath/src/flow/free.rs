@@ -128,6 +128,11 @@ impl FreeCache {
         }
     }
 
+    #[cfg(all(test, loom))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = FlowId> + '_ {
+        self.ids.iter().copied()
+    }
+
     #[cfg(all(test, not(loom)))]
     fn len(&self) -> usize {
         self.ids.len()

@@ -110,6 +110,11 @@ impl Retired {
         }
     }
 
+    #[cfg(all(test, loom))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = FlowId> + '_ {
+        self.waiting.iter().map(|(id, _)| *id)
+    }
+
     /// A record that nobody can be reading any more.
     pub(super) fn pop(&mut self, passed: Token) -> Option<FlowId> {
         if self.waiting.len() == self.untold {

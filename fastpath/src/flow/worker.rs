@@ -195,6 +195,12 @@ impl FlowWorker {
         self.online = false;
     }
 
+    /// Its records that belong to no flow, free and retired.
+    #[cfg(all(test, loom))]
+    pub(super) fn idle_records(&self) -> Vec<FlowId> {
+        self.free.iter().chain(self.retired.iter()).collect()
+    }
+
     fn come_online(&mut self) {
         if !self.online {
             self.table.grace.online(self.worker);
