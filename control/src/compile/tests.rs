@@ -244,6 +244,18 @@ fn environment() -> impl Strategy<Value = String> {
     })
 }
 
+/// Whose network it is, by the document.
+fn owner(desired: &Desired, net: NetId) -> Option<TableKey> {
+    match desired.net_key(net)? {
+        NetKey::Port(_) => Some(TableKey::Underlay),
+        NetKey::Public(id) => Some(TableKey::Public(id.clone())),
+        NetKey::Vpc(id) => {
+            let network = desired.config().networks.iter().find(|network| network.id == *id)?;
+            Some(TableKey::Vpc(network.vpc.clone()))
+        }
+    }
+}
+
 /// Drops the routes that the check refuses, one problem after the other.
 fn repaired(mut text: String) -> Desired {
     loop {
@@ -277,7 +289,9 @@ proptest! {
         for (vrf, key) in desired.vrfs() {
             let built = compiled.built[vrf.index()].as_ref().unwrap();
             for (prefix, hop) in built.entries.iter() {
-                let inside = |net: NetId| compiled.tables.net(net).is_some_and(|net| net.vrf == vrf);
+                let inside = |net: NetId| {
+                    owner(&desired, net).as_ref() == Some(key) && compiled.tables.net(net).unwrap().vrf == vrf
+                };
                 let legal = match *hop {
                     Hop::Local(net) | Hop::Connected(net) => inside(net),
                     Hop::Via(net, ip) => inside(net) && compiled.tables.net(net).unwrap().prefix.contains(&ip),

@@ -1,8 +1,8 @@
 //! The configuration as it is meant: checked types only. [`parse`] turns a document into a [`Config`] or into the list of
 //! everything that is wrong with it.
 //!
-//! text → [`tree`] (any YAML or JSON) → [`shape`] (keys and types, by the schema of [`raw`]) → [`raw::RawConfig`] (exactly
-//! the file) → [`check`] (what it means) → [`Config`]. No step stops at the first problem, and none panics on any input.
+//! text → `tree` (any YAML or JSON) → `shape` (keys and types, by the schema of [`raw`]) → [`raw::RawConfig`] (exactly
+//! the file) → `check` (what it means) → [`Config`]. No step stops at the first problem, and none panics on any input.
 //! Nothing here reads anything but the one file, and nothing here keeps state: the same text gives the same answer.
 
 mod check;
@@ -78,45 +78,6 @@ pub struct Config {
     pub networks: Vec<VpcNetwork>,
     /// Routes, in the order of the document; of two equal ones the first is in force.
     pub routes: Vec<Route>,
-}
-
-impl Config {
-    /// Whether a process that was started with `running` can take this configuration by a reload: all of `gateway` but
-    /// the addresses of ports needs another start.
-    ///
-    /// # Errors
-    /// [`Problems`] with one problem for each such key.
-    pub fn reloads(&self, running: &Config) -> Result<(), Problems> {
-        let (new, old) = (&self.gateway, &running.gateway);
-        let ports = |gateway: &Gateway| {
-            let mut ports = gateway.ports.clone();
-            ports.iter_mut().for_each(|port| port.subnet = None);
-            ports.sort_by(|a, b| a.id.cmp(&b.id));
-            ports
-        };
-        let differs = [
-            ("workers", new.workers != old.workers),
-            ("control_lcore", new.control_lcore != old.control_lcore),
-            ("hugepages", new.hugepages != old.hugepages),
-            ("poll", new.poll != old.poll),
-            ("ports", ports(new) != ports(old)),
-            ("metrics", new.metrics != old.metrics),
-            ("state", new.state != old.state),
-            ("control_socket", new.control_socket != old.control_socket),
-            ("limits", new.limits != old.limits),
-            ("timeouts", new.timeouts != old.timeouts),
-        ];
-        let problem = |(key, _): (&str, bool)| Problem {
-            path: format!("gateway.{key}"),
-            id: None,
-            value: None,
-            what: "differs from what this process was started with".into(),
-            way_out: "restart the gateway, or take the change back".into(),
-        };
-        let problems: Vec<Problem> =
-            differs.into_iter().filter(|(_, differs)| *differs).map(problem).collect();
-        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
-    }
 }
 
 /// A logical core as DPDK numbers it.

@@ -1,6 +1,6 @@
 //! The file as it is written. Every type here is exactly one object of the document, every field one key; the doc
 //! comment is what `docs/config.md` says about it. Addresses and the like are kept as text, so that a wrong one is
-//! reported by the check beside all others. Nothing past [`check`](super::check) sees these types.
+//! reported by the check beside all others. Nothing past `check` sees these types.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,8 @@ pub type Unbuilt = serde_json::Value;
 /// The whole document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawConfig {
-    /// This host: workers, ports, limits. All of it needs a restart to change, except `addresses` and `gateway` of ports.
+    /// This host: workers, ports, limits. A reload changes `addresses`, `gateway` and `mtu` of ports and the
+    /// times of neighbours; all else needs a restart.
     #[schemars(required)]
     pub gateway: Option<RawGateway>,
     /// VXLAN underlays: a VNI range and the tunnel end that serves it.
@@ -102,8 +103,7 @@ pub struct RawConfig {
     pub security_groups: Option<Unbuilt>,
 }
 
-/// This host; the only part that a cloud manager does not own. All of it needs a restart to change, except `addresses`
-/// and `gateway` of ports.
+/// This host; the only part that a cloud manager does not own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawGateway {
     /// The lcores that poll, one worker each.

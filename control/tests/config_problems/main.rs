@@ -209,21 +209,3 @@ fn ten_mistakes_are_ten_problems() {
         ]
     );
 }
-
-#[test]
-fn a_reload_takes_everything_but_the_gateway() {
-    let running = parse(&changed(&[])).unwrap();
-    let reload = |changes: &[(&str, Value)]| {
-        let problems = parse(&changed(changes)).unwrap().reloads(&running).err();
-        problems.map_or_else(Vec::new, |p| p.0.into_iter().map(|p| p.path).collect::<Vec<_>>())
-    };
-    let address =
-        [("/gateway/ports/0/addresses", json!(["172.31.0.7/24"])), ("/vpc_routers/-", json!({"id": "new"}))];
-    assert_eq!(reload(&address), [""; 0]);
-    let restart = [
-        ("/gateway/ports/1/mtu", json!(1600)),
-        ("/gateway/workers", json!([3])),
-        ("/gateway/poll", json!("adaptive")),
-    ];
-    assert_eq!(reload(&restart), ["gateway.workers", "gateway.poll", "gateway.ports"]);
-}
