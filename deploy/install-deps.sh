@@ -21,7 +21,7 @@ command -v dpkg-query >/dev/null || {
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 need=$(missing libdpdk-dev pkg-config iproute2 iputils-ping iperf3 tcpdump ethtool curl nftables ca-certificates)
 lto=$(missing "clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev")
-[ "$what" = build ] || need="$need$(missing codespell)"
+[ "$what" = build ] || need="$need$(missing codespell prometheus)"
 
 if [ -n "$need$lto" ]; then
     export DEBIAN_FRONTEND=noninteractive

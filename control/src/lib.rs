@@ -4,6 +4,7 @@ pub mod compile;
 pub mod config;
 pub mod gateway;
 pub mod local;
+pub mod metrics;
 pub mod neighbour;
 pub mod state;
 pub mod vtep;

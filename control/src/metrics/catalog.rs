@@ -1,0 +1,178 @@
+//! Every metric, declared once.
+
+/// Counter or gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// With unit, and `_total` for a counter.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// In the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! catalog {
+    ($( $(#[doc = $help:literal])+ $id:ident = $kind:ident $name:literal [$($label:literal),*]; )+) => {
+        $( $(#[doc = $help])+ pub static $id: Metric = Metric {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: concat!($($help),+).trim_ascii(),
+        }; )+
+
+        /// All of them, in the order of the manual.
+        pub static ALL: &[&Metric] = &[$( &$id, )+];
+    };
+}
+
+catalog! {
+    /// Always 1; the version is a label.
+    BUILD_INFO = Gauge "tidegate_build_info" ["version"];
+    /// Configuration generations published since the start.
+    GENERATION = Gauge "tidegate_config_generation" [];
+    /// Whether every worker uses the present generation (1) or one still uses an older one (0).
+    GENERATION_LIVE = Gauge "tidegate_config_generation_live" [];
+
+    /// Whether the link is up (1) or down (0).
+    PORT_UP = Gauge "tidegate_port_up" ["port"];
+    /// Frames received by the worker.
+    PORT_RX_PACKETS = Counter "tidegate_port_rx_packets_total" ["port", "worker"];
+    /// Bytes of these frames, Ethernet header included, without FCS.
+    PORT_RX_BYTES = Counter "tidegate_port_rx_bytes_total" ["port", "worker"];
+    /// Frames that the driver took for transmission.
+    PORT_TX_PACKETS = Counter "tidegate_port_tx_packets_total" ["port", "worker"];
+    /// Bytes of these frames.
+    PORT_TX_BYTES = Counter "tidegate_port_tx_bytes_total" ["port", "worker"];
+    /// Frames that the device lost because no descriptor was free: the workers are too slow.
+    PORT_RX_MISSED = Counter "tidegate_port_rx_missed_total" ["port"];
+    /// Frames that the device received with errors.
+    PORT_RX_ERRORS = Counter "tidegate_port_rx_errors_total" ["port"];
+    /// Frames lost because no packet buffer was free.
+    PORT_RX_NO_BUFFER = Counter "tidegate_port_rx_no_buffer_total" ["port"];
+    /// Frames that the device could not send.
+    PORT_TX_ERRORS = Counter "tidegate_port_tx_errors_total" ["port"];
+    /// Packet buffers in the pool that are free.
+    BUFFERS_FREE = Gauge "tidegate_packet_buffers_free" [];
+    /// Packet buffers in all.
+    BUFFERS = Gauge "tidegate_packet_buffers" [];
+
+    /// IPv4 packets that came from the network; `vpc` is empty for public networks and ports.
+    NET_INGRESS_PACKETS = Counter "tidegate_network_ingress_packets_total" ["vpc", "network", "worker"];
+    /// Bytes (IP total length) of these packets.
+    NET_INGRESS_BYTES = Counter "tidegate_network_ingress_bytes_total" ["vpc", "network", "worker"];
+    /// IPv4 packets that were sent into the network.
+    NET_EGRESS_PACKETS = Counter "tidegate_network_egress_packets_total" ["vpc", "network", "worker"];
+    /// Bytes (IP total length) of these packets.
+    NET_EGRESS_BYTES = Counter "tidegate_network_egress_bytes_total" ["vpc", "network", "worker"];
+
+    /// Packets dropped, by reason and by the network they came from (empty before it is known). Only series above 0.
+    DROPS = Counter "tidegate_drops_total" ["vpc", "network", "reason", "worker"];
+    /// Packets handed to the control thread.
+    PUNTS = Counter "tidegate_punts_total" ["reason", "worker"];
+    /// What else happened in the packet path.
+    EVENTS = Counter "tidegate_events_total" ["event", "worker"];
+    /// Packets that wait for a neighbour.
+    HELD = Gauge "tidegate_held_packets" ["worker"];
+
+    /// TSC cycles in rounds that received something (`busy`) or nothing (`idle`).
+    CYCLES = Counter "tidegate_worker_cycles_total" ["state", "worker"];
+    /// Polls of a receive queue, by number of frames received.
+    BURSTS = Counter "tidegate_worker_bursts_total" ["frames", "worker"];
+
+    /// Entries that wait in a ring between worker and control.
+    RING_FILL = Gauge "tidegate_ring_entries" ["ring", "worker"];
+    /// What the control side of the rings counted.
+    RING_EVENTS = Counter "tidegate_ring_events_total" ["event"];
+
+    /// Flow entries in use.
+    FLOWS = Gauge "tidegate_flows" [];
+    /// Flow entries there may be.
+    FLOWS_MAX = Gauge "tidegate_flows_max" [];
+    /// Neighbours by phase of the ARP state machine.
+    NEIGHBOURS = Gauge "tidegate_neighbours" ["phase"];
+    /// Neighbours there may be.
+    NEIGHBOURS_MAX = Gauge "tidegate_neighbours_max" [];
+    /// What the ARP state machine counted.
+    NEIGHBOUR_EVENTS = Counter "tidegate_neighbour_events_total" ["event"];
+    /// Configured routes of a routing table, in force or not.
+    ROUTES = Gauge "tidegate_routes" ["table", "state"];
+}
+
+/// `docs/metrics.md`.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         <!-- Written by `make docs-update` from control/src/metrics/catalog.rs. -->\n\n\
+         Prometheus text at `http://<gateway.metrics.listen>/metrics`. A scrape reads counters and stops no worker. The values of \
+         `reason`, `event` and `phase` are explained in [drops.md](drops.md). Dashboard and alert rules are in \
+         [deploy/](../deploy/).\n\n\
+         | metric | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in ALL {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+        page += &format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join(" "), metric.help);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fs, path::PathBuf};
+
+    use super::*;
+    use crate::{metrics::reasons, neighbour::Phase};
+
+    fn root() -> PathBuf {
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    }
+
+    /// Generated pages; `GOLDEN_UPDATE=1` writes them anew.
+    #[test]
+    fn the_manual_of_metrics_and_reasons_is_up_to_date() {
+        for (name, page) in [("metrics.md", page()), ("drops.md", reasons::page())] {
+            let path = root().join("docs").join(name);
+            if std::env::var_os("GOLDEN_UPDATE").is_some() {
+                fs::write(&path, &page).unwrap();
+            }
+            let found = fs::read_to_string(&path).unwrap_or_default();
+            assert!(found == page, "{name}: run GOLDEN_UPDATE=1 cargo test -p tidegate-control manual");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        let names: HashSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+        }
+        assert_eq!(Phase::ALL.len(), 4);
+    }
+
+    /// Every metric that a dashboard or an alert rule names is one of ours.
+    #[test]
+    fn dashboards_and_rules_name_metrics_that_exist() {
+        let names: HashSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        for file in ["deploy/grafana/tidegate.json", "deploy/prometheus/tidegate.rules.yml"] {
+            let text = fs::read_to_string(root().join(file)).unwrap();
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let used: Vec<_> = words.filter(|word| word.starts_with("tidegate_")).collect();
+            assert!(!used.is_empty(), "{file} names no metric");
+            for name in used {
+                assert!(names.contains(name), "{file} names {name}, which does not exist");
+            }
+        }
+    }
+}

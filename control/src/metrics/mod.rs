@@ -1,0 +1,261 @@
+//! What Prometheus reads. Every metric is declared once in [`catalog`]; the registry, `docs/metrics.md` and the checks of
+//! dashboards and alert rules all grow from it.
+//!
+//! A scrape reads counters that workers write anyway; it never touches a worker. The registry is built anew for each scrape
+//! from those counters, so there is no second copy to keep in step.
+
+pub mod catalog;
+pub mod reasons;
+mod sheet;
+
+use std::collections::HashMap;
+
+use tidegate_fastpath::{
+    counter::{BURST_CLASSES, Counters},
+    reason::{DropReason, Event, PuntReason},
+    types::{NetId, PortId},
+};
+
+use self::sheet::Sheet;
+use crate::{
+    gateway::{Gateway, RingEvent},
+    neighbour::{NeighbourEvent, Phase},
+    state::NetKey,
+};
+
+/// What a port's driver says of itself; the packet path cannot know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortSample {
+    /// Whether the link is up.
+    pub up: bool,
+    /// Frames lost because no descriptor was free.
+    pub rx_missed: u64,
+    /// Frames received with errors.
+    pub rx_errors: u64,
+    /// Frames lost because no packet buffer was free.
+    pub rx_no_buffer: u64,
+    /// Frames that could not be sent.
+    pub tx_errors: u64,
+}
+
+/// What the daemon knows beside the [`Gateway`].
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// By port.
+    pub ports: Vec<(PortId, PortSample)>,
+    /// Packet buffers free and in total.
+    pub buffers: (u32, u32),
+    /// Whether every worker uses the present generation.
+    pub live: bool,
+}
+
+/// All metrics in the Prometheus text format.
+pub fn render(gateway: &Gateway, sample: &Sample) -> String {
+    let mut sheet = Sheet::default();
+    let networks = Networks::of(gateway);
+    sheet.set(&catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+    sheet.set(&catalog::GENERATION, &[], gateway.generation());
+    sheet.set(&catalog::GENERATION_LIVE, &[], u64::from(sample.live));
+    devices(&mut sheet, gateway, sample);
+    for (worker, counters) in gateway.counters().iter().enumerate() {
+        let worker = worker.to_string();
+        ports(&mut sheet, gateway, &worker, counters);
+        nets(&mut sheet, &networks, &worker, counters);
+        events(&mut sheet, &worker, counters);
+        poll(&mut sheet, &worker, counters);
+    }
+    rings(&mut sheet, gateway);
+    tables(&mut sheet, gateway);
+    sheet.encode()
+}
+
+/// Drivers and packet buffers.
+fn devices(sheet: &mut Sheet, gateway: &Gateway, sample: &Sample) {
+    let (free, total) = sample.buffers;
+    sheet.set(&catalog::BUFFERS_FREE, &[], free.into());
+    sheet.set(&catalog::BUFFERS, &[], total.into());
+    for (id, port) in &sample.ports {
+        let name = port_name(gateway, *id);
+        sheet.set(&catalog::PORT_UP, &[&name], u64::from(port.up));
+        sheet.set(&catalog::PORT_RX_MISSED, &[&name], port.rx_missed);
+        sheet.set(&catalog::PORT_RX_ERRORS, &[&name], port.rx_errors);
+        sheet.set(&catalog::PORT_RX_NO_BUFFER, &[&name], port.rx_no_buffer);
+        sheet.set(&catalog::PORT_TX_ERRORS, &[&name], port.tx_errors);
+    }
+}
+
+fn port_name(gateway: &Gateway, id: PortId) -> String {
+    gateway.desired().port_key(id).map_or_else(|| id.to_string(), ToString::to_string)
+}
+
+fn ports(sheet: &mut Sheet, gateway: &Gateway, worker: &str, counters: &Counters) {
+    for (at, port) in counters.ports.iter().enumerate() {
+        let name = port_name(gateway, PortId(at as u16));
+        let labels = [name.as_str(), worker];
+        sheet.set(&catalog::PORT_RX_PACKETS, &labels, port.rx.packets.get());
+        sheet.set(&catalog::PORT_RX_BYTES, &labels, port.rx.bytes.get());
+        sheet.set(&catalog::PORT_TX_PACKETS, &labels, port.tx.packets.get());
+        sheet.set(&catalog::PORT_TX_BYTES, &labels, port.tx.bytes.get());
+    }
+}
+
+/// Series of networks that carried or dropped nothing are left out, so that ten thousand idle networks cost nothing.
+fn nets(sheet: &mut Sheet, networks: &Networks, worker: &str, counters: &Counters) {
+    for (at, net) in counters.nets.iter().enumerate() {
+        let (vpc, network) = networks.labels(NetId(at as u16));
+        let mut set = |metric, value| {
+            if value > 0 {
+                sheet.set(metric, &[vpc, network, worker], value);
+            }
+        };
+        set(&catalog::NET_INGRESS_PACKETS, net.ingress.packets.get());
+        set(&catalog::NET_INGRESS_BYTES, net.ingress.bytes.get());
+        set(&catalog::NET_EGRESS_PACKETS, net.egress.packets.get());
+        set(&catalog::NET_EGRESS_BYTES, net.egress.bytes.get());
+        for reason in DropReason::ALL {
+            let drops = net.drops[reason.index()].get();
+            if drops > 0 {
+                sheet.set(&catalog::DROPS, &[vpc, network, reason.label(), worker], drops);
+            }
+        }
+    }
+}
+
+fn events(sheet: &mut Sheet, worker: &str, counters: &Counters) {
+    for reason in PuntReason::ALL {
+        sheet.set(&catalog::PUNTS, &[reason.label(), worker], counters.punts[reason.index()].get());
+    }
+    for event in Event::ALL {
+        sheet.set(&catalog::EVENTS, &[event.label(), worker], counters.events[event.index()].get());
+    }
+    sheet.set(&catalog::HELD, &[worker], counters.held.get());
+}
+
+fn poll(sheet: &mut Sheet, worker: &str, counters: &Counters) {
+    let poll = &counters.poll;
+    sheet.set(&catalog::CYCLES, &["busy", worker], poll.busy_cycles.get());
+    sheet.set(&catalog::CYCLES, &["idle", worker], poll.idle_cycles.get());
+    const SIZES: [&str; BURST_CLASSES] = ["0", "1", "2-3", "4-7", "8-15", "16-31", "32"];
+    for (size, bursts) in SIZES.iter().zip(&poll.bursts) {
+        sheet.set(&catalog::BURSTS, &[size, worker], bursts.get());
+    }
+}
+
+fn rings(sheet: &mut Sheet, gateway: &Gateway) {
+    for (worker, rings) in gateway.rings().iter().enumerate() {
+        let worker = worker.to_string();
+        sheet.set(&catalog::RING_FILL, &["notices", &worker], rings.notices.len() as u64);
+        sheet.set(&catalog::RING_FILL, &["punts", &worker], rings.punts.len() as u64);
+        sheet.set(&catalog::RING_FILL, &["injects", &worker], rings.injects.len() as u64);
+    }
+    for event in RingEvent::ALL {
+        sheet.set(&catalog::RING_EVENTS, &[event.label()], gateway.ring_count(*event));
+    }
+}
+
+fn tables(sheet: &mut Sheet, gateway: &Gateway) {
+    let (flows, flow_capacity) = gateway.flow_fill();
+    sheet.set(&catalog::FLOWS, &[], flows as u64);
+    sheet.set(&catalog::FLOWS_MAX, &[], flow_capacity as u64);
+    let machine = gateway.machine();
+    for phase in Phase::ALL {
+        sheet.set(&catalog::NEIGHBOURS, &[phase.label()], machine.in_phase(phase) as u64);
+    }
+    sheet.set(&catalog::NEIGHBOURS_MAX, &[], machine.capacity() as u64);
+    for event in NeighbourEvent::ALL {
+        sheet.set(&catalog::NEIGHBOUR_EVENTS, &[event.label()], machine.count(*event));
+    }
+    for (vrf, key) in gateway.desired().vrfs() {
+        let routes = gateway.compiled().routes(vrf);
+        let in_force = routes.iter().filter(|route| route.in_force()).count();
+        let table = key.to_string();
+        sheet.set(&catalog::ROUTES, &[&table, "in_force"], in_force as u64);
+        sheet.set(&catalog::ROUTES, &[&table, "not_in_force"], (routes.len() - in_force) as u64);
+    }
+}
+
+/// The labels of networks: (VPC, network); the VPC is empty for ports and public networks.
+struct Networks(HashMap<NetId, (String, String)>);
+
+impl Networks {
+    fn of(gateway: &Gateway) -> Networks {
+        let desired = gateway.desired();
+        let vpcs: HashMap<_, _> =
+            desired.config().networks.iter().map(|net| (&net.id, net.vpc.to_string())).collect();
+        let labels = desired.nets().map(|(id, key)| {
+            let vpc = match key {
+                NetKey::Vpc(net) => vpcs.get(net).cloned().unwrap_or_default(),
+                NetKey::Port(_) | NetKey::Public(_) => String::new(),
+            };
+            (id, (vpc, key.to_string()))
+        });
+        Networks(labels.collect())
+    }
+
+    /// A network that was removed keeps its counters under its number.
+    fn labels(&self, id: NetId) -> (&str, &str) {
+        match self.0.get(&id) {
+            Some((vpc, network)) => (vpc, network),
+            None => ("", ""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+
+    use tidegate_fastpath::types::Nanos;
+
+    use super::*;
+    use crate::{config, state::NetKey};
+
+    fn gateway() -> Gateway {
+        let text = include_str!("../../../docs/examples/minimal.yaml");
+        let config = config::parse(text).unwrap();
+        let (gateway, _workers) = Gateway::new(config, HashMap::new(), Nanos(0), 1).unwrap();
+        gateway
+    }
+
+    #[test]
+    fn a_drop_shows_with_its_network_and_reason_and_silence_shows_nothing() {
+        let gateway = gateway();
+        let (id, key) = gateway.desired().nets().find(|(_, key)| matches!(key, NetKey::Vpc(_))).unwrap();
+        assert!(!render(&gateway, &Sample::default()).contains("tidegate_drops_total"));
+        gateway.counters()[0].dropped(id, DropReason::NoRoute);
+        let text = render(&gateway, &Sample::default());
+        let line = text.lines().find(|line| line.starts_with("tidegate_drops_total")).unwrap();
+        for part in [format!("network=\"{key}\""), "reason=\"no_route\"".into(), "worker=\"0\"".into()] {
+            assert!(line.contains(&part), "{line} lacks {part}");
+        }
+        assert!(line.ends_with(" 1") && !line.contains("vpc=\"\""), "{line}");
+    }
+
+    #[test]
+    fn what_is_always_there_is_there() {
+        let text = render(&gateway(), &Sample { live: true, ..Sample::default() });
+        for metric in catalog::ALL {
+            let rare = metric.name.contains("_network_")
+                || metric.name.starts_with("tidegate_drops")
+                || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
+            let there = text.contains(&format!("# TYPE {} ", metric.name));
+            assert_eq!(there, !rare, "{}", metric.name);
+        }
+        assert!(text.contains("tidegate_config_generation_live 1\n"));
+    }
+
+    /// Prometheus' own tool reads the page, where it is installed.
+    #[test]
+    fn promtool_has_no_complaint() {
+        let tool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn();
+        let Ok(mut tool) = tool else { return eprintln!("skipped: promtool is not installed") };
+        let page = render(&gateway(), &Sample::default());
+        tool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        assert!(tool.wait().unwrap().success());
+        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus/tidegate.rules.yml");
+        assert!(Command::new("promtool").args(["check", "rules", rules]).status().unwrap().success());
+    }
+}

@@ -1,0 +1,48 @@
+//! `docs/drops.md`: every word that a counter can carry, with its phrase.
+
+use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
+
+use crate::{gateway::RingEvent, neighbour::NeighbourEvent};
+
+/// The page.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Drops, punts and events\n\n\
+         <!-- Written by `make docs-update` from fastpath/src/reason.rs. -->\n\n\
+         `tidegate show drops` and the metrics use these words. Every packet that enters ends in tx, a drop, a punt or a hold.\n",
+    );
+    section(
+        &mut page,
+        "Drops",
+        "the packet is gone",
+        DropReason::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Punts",
+        "the control thread has it",
+        PuntReason::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Events",
+        "happened beside, ends no packet",
+        Event::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    let neighbours = NeighbourEvent::ALL.iter().map(|r| (r.label(), r.phrase()));
+    section(&mut page, "Neighbour events", "of the ARP state machine", neighbours);
+    section(
+        &mut page,
+        "Ring events",
+        "between workers and control",
+        RingEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    page
+}
+
+fn section<'a>(page: &mut String, title: &str, what: &str, words: impl Iterator<Item = (&'a str, &'a str)>) {
+    *page += &format!("\n## {title}\n{what}\n\n| word | meaning |\n|---|---|\n");
+    for (label, phrase) in words {
+        *page += &format!("| `{label}` | {phrase} |\n");
+    }
+}
