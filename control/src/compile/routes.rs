@@ -198,19 +198,19 @@ pub struct Selected {
 pub fn select(
     vrf: VrfId,
     attached: &[Attached],
-    statics: &[Static],
+    static_routes: &[Static],
     unreachable: &HashSet<(NetId, Ipv4Addr)>,
 ) -> Selected {
     let mut table = Table { vrf, taken: HashMap::new(), selected: Selected::default() };
     for subnet in attached {
         table.attach(subnet);
     }
-    let resolved = Resolver::new(attached, statics, unreachable).resolve();
-    let mut by_priority: Vec<usize> = (0..statics.len()).collect();
-    by_priority.sort_by_key(|i| statics[*i].priority);
-    let mut statuses: Vec<Option<RouteStatus>> = vec![None; statics.len()];
+    let resolved = Resolver::new(attached, static_routes, unreachable).resolve();
+    let mut by_priority: Vec<usize> = (0..static_routes.len()).collect();
+    by_priority.sort_by_key(|i| static_routes[*i].priority);
+    let mut statuses: Vec<Option<RouteStatus>> = vec![None; static_routes.len()];
     for i in by_priority {
-        statuses[i] = Some(table.offer(&statics[i], resolved[i]));
+        statuses[i] = Some(table.offer(&static_routes[i], resolved[i]));
     }
     table.selected.statuses.extend(statuses.into_iter().flatten());
     table.selected.entries.sort_unstable_by_key(|(prefix, _)| *prefix);

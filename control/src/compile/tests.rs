@@ -309,9 +309,9 @@ proptest! {
             // Every configured route is listed once, and those in force are what the FIB has.
             let configured = desired.config().routes.iter().filter(|route| route.table == *key).count();
             let listed = compiled.routes(vrf);
-            let statics = listed.iter().filter(|r| !matches!(r.kind, RouteKind::Local | RouteKind::Connected)).count();
+            let static_routes = listed.iter().filter(|r| !matches!(r.kind, RouteKind::Local | RouteKind::Connected)).count();
             let gateways = usize::from(!matches!(key, TableKey::Vpc(_)));
-            prop_assert_eq!(statics, configured + gateways);
+            prop_assert_eq!(static_routes, configured + gateways);
             let in_force = listed.iter().filter(|route| route.in_force()).count();
             let broadcasts = built.entries.iter().filter(|(_, hop)| *hop == Hop::Broadcast).count();
             prop_assert_eq!(in_force + broadcasts, built.entries.len());

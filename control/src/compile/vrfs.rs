@@ -44,7 +44,7 @@ struct Parts {
     tracked: bool,
     nets: Vec<(NetId, Arc<Net>)>,
     attached: Vec<Attached>,
-    statics: Vec<Static>,
+    static_routes: Vec<Static>,
     unreachable: HashSet<(NetId, Ipv4Addr)>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn build(
         let built = match before.filter(|before| before.made_of == made_of) {
             Some(before) => Arc::clone(before),
             None => {
-                let selected = select(vrf, &made_of.attached, &made_of.statics, &made_of.unreachable);
+                let selected = select(vrf, &made_of.attached, &made_of.static_routes, &made_of.unreachable);
                 let (entries, statuses) = (selected.entries.into(), selected.statuses.into());
                 Arc::new(Built { made_of, entries, statuses })
             }
@@ -82,7 +82,7 @@ fn parts(desired: &Desired, facts: &Facts, nets: &[Attachment]) -> HashMap<VrfId
         },
         nets: Vec::new(),
         attached: Vec::new(),
-        statics: Vec::new(),
+        static_routes: Vec::new(),
         unreachable: HashSet::new(),
     };
     let mut parts: HashMap<VrfId, Parts> = desired.vrfs().map(|(vrf, key)| (vrf, empty(key))).collect();
@@ -94,9 +94,9 @@ fn parts(desired: &Desired, facts: &Facts, nets: &[Attachment]) -> HashMap<VrfId
         let addresses = net.addresses.to_vec();
         parts.attached.push(Attached { net: *id, prefix: net.prefix, addresses, up: *up });
     }
-    for (vrf, route) in statics(desired) {
+    for (vrf, route) in static_routes(desired) {
         if let Some(parts) = parts.get_mut(&vrf) {
-            parts.statics.push(route);
+            parts.static_routes.push(route);
         }
     }
     for next_hop in &facts.unreachable {
@@ -108,7 +108,7 @@ fn parts(desired: &Desired, facts: &Facts, nets: &[Attachment]) -> HashMap<VrfId
 }
 
 /// Configured routes in the order of the document, then the default routes of gateways.
-fn statics(desired: &Desired) -> impl Iterator<Item = (VrfId, Static)> {
+fn static_routes(desired: &Desired) -> impl Iterator<Item = (VrfId, Static)> {
     let config = desired.config();
     let routes = config.routes.iter().filter_map(|route| {
         let target = match &route.target {

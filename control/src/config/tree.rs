@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn yaml_and_json_read_the_same() {
-        let yaml = value("a:\n  - {b: 1, c: x}\n  - on\nd: ~\ne: 0755\n");
+        let yaml = value("a:\n  - {b: 1, c: x}\n  - on\nf: ~\ne: 0755\n");
         assert_eq!(
             yaml,
             value("{\"a\":\n\t[{\"b\": 1, \"c\": \"x\"}, \"on\"],\n\t\"d\": null, \"e\": \"0755\"}")

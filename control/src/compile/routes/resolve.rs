@@ -13,7 +13,7 @@ use super::{Attached, Resolved, Static, Target, WhyNot};
 
 pub(super) struct Resolver<'a> {
     connected: HashMap<Ipv4Net, &'a Attached>,
-    statics: &'a [Static],
+    static_routes: &'a [Static],
     /// By destination, best first.
     by_destination: HashMap<Ipv4Net, Vec<usize>>,
     unreachable: &'a HashSet<(NetId, Ipv4Addr)>,
@@ -41,28 +41,28 @@ struct Step {
 impl<'a> Resolver<'a> {
     pub(super) fn new(
         attached: &'a [Attached],
-        statics: &'a [Static],
+        static_routes: &'a [Static],
         unreachable: &'a HashSet<(NetId, Ipv4Addr)>,
     ) -> Resolver<'a> {
         let mut by_destination: HashMap<Ipv4Net, Vec<usize>> = HashMap::new();
-        for (i, route) in statics.iter().enumerate() {
+        for (i, route) in static_routes.iter().enumerate() {
             by_destination.entry(route.destination).or_default().push(i);
         }
         for routes in by_destination.values_mut() {
-            routes.sort_by_key(|i| statics[*i].priority);
+            routes.sort_by_key(|i| static_routes[*i].priority);
         }
         Resolver {
             connected: attached.iter().map(|subnet| (subnet.prefix, subnet)).collect(),
-            statics,
+            static_routes,
             by_destination,
             unreachable,
-            states: vec![State::New; statics.len()],
+            states: vec![State::New; static_routes.len()],
         }
     }
 
     /// By place in the list of routes.
     pub(super) fn resolve(mut self) -> Vec<Resolved> {
-        (0..self.statics.len()).map(|route| self.route(route)).collect()
+        (0..self.static_routes.len()).map(|route| self.route(route)).collect()
     }
 
     fn route(&mut self, route: usize) -> Resolved {
@@ -88,7 +88,7 @@ impl<'a> Resolver<'a> {
 
     /// What is known of a route at once; else a further step begins and nothing is answered yet.
     fn open(&mut self, route: usize, steps: &mut Vec<Step>) -> Option<Resolved> {
-        match (self.states[route], self.statics[route].target) {
+        match (self.states[route], self.static_routes[route].target) {
             (State::Done(resolved), _) => return Some(resolved),
             (State::Open, Target::NextHop(ip)) => {
                 return Some(Resolved { next_hop: None, why_not: Some(WhyNot::Loop(ip)) });

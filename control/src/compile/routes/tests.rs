@@ -9,7 +9,7 @@ fn chosen(routes: &[(&str, u8, &str)], down: bool, unreachable: &[(u16, &str)]) 
         addresses: vec![Ipv4Addr::new(10, 1, net as u8, 1)],
         up,
     };
-    let statics: Vec<Static> = routes
+    let static_routes: Vec<Static> = routes
         .iter()
         .map(|(destination, priority, target)| Static {
             destination: destination.parse().unwrap(),
@@ -22,8 +22,8 @@ fn chosen(routes: &[(&str, u8, &str)], down: bool, unreachable: &[(u16, &str)]) 
         })
         .collect();
     let unreachable = unreachable.iter().map(|(net, ip)| (NetId(*net), ip.parse().unwrap())).collect();
-    let selected = select(VrfId(3), &[subnet(1, true), subnet(2, !down)], &statics, &unreachable);
-    assert_eq!(selected.statuses.len(), 4 + statics.len(), "every route is listed");
+    let selected = select(VrfId(3), &[subnet(1, true), subnet(2, !down)], &static_routes, &unreachable);
+    assert_eq!(selected.statuses.len(), 4 + static_routes.len(), "every route is listed");
     assert!(selected.entries.is_sorted_by(|a, b| a.0 < b.0), "each prefix is entered once");
     let hops: HashMap<Ipv4Net, Hop> = selected.entries.iter().copied().collect();
     let shown = selected.statuses[4..].iter().map(|status| match status.why_not {
@@ -167,7 +167,7 @@ fn a_chain_of_a_hundred_thousand_next_hops_does_not_end_the_stack() {
     let len = 100_000u32;
     let base = u32::from(Ipv4Addr::new(11, 0, 0, 0));
     let address = |i: u32| if i == len { Ipv4Addr::new(10, 1, 1, 9) } else { Ipv4Addr::from(base + i) };
-    let statics: Vec<Static> = (0..len)
+    let static_routes: Vec<Static> = (0..len)
         .map(|i| Static {
             destination: address(i).into(),
             priority: 128,
@@ -176,6 +176,6 @@ fn a_chain_of_a_hundred_thousand_next_hops_does_not_end_the_stack() {
         .collect();
     let attached =
         Attached { net: NetId(1), prefix: "10.1.1.0/24".parse().unwrap(), addresses: vec![], up: true };
-    let selected = select(VrfId(0), &[attached], &statics, &HashSet::new());
+    let selected = select(VrfId(0), &[attached], &static_routes, &HashSet::new());
     assert!(selected.statuses[1..].iter().all(|s| s.next_hop == Some((NetId(1), address(len)))));
 }

@@ -181,9 +181,10 @@ fn duplicates(routes: &[(usize, Route)], report: &mut Report) {
 fn next_hops(attached: &[Attached], routes: &Routes, report: &mut Report) {
     let subnets: HashMap<NetId, Ipv4Net> =
         attached.iter().map(|subnet| (subnet.net, subnet.prefix)).collect();
-    let statics: Vec<Static> = routes.passed.iter().map(|(_, route)| provisional_static(route)).collect();
-    let selected = select(VrfId(0), attached, &statics, &HashSet::new());
-    let statuses = selected.statuses.iter().skip(selected.statuses.len() - statics.len());
+    let static_routes: Vec<Static> =
+        routes.passed.iter().map(|(_, route)| provisional_static(route)).collect();
+    let selected = select(VrfId(0), attached, &static_routes, &HashSet::new());
+    let statuses = selected.statuses.iter().skip(selected.statuses.len() - static_routes.len());
     for ((i, route), status) in routes.passed.iter().zip(statuses) {
         let destination = route.destination.to_string();
         let at = place(*i, Some(&destination));
