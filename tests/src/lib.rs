@@ -3,5 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gateway;
+pub mod golden;
 pub mod lab;
 pub mod packet;

@@ -55,7 +55,7 @@ fn port_gateway(config: &Config, port: &Id) -> Option<Ipv4Addr> {
 /// The pool of every VXLAN network.
 fn pools(config: &Config) -> HashMap<&Id, &Id> {
     let pool = |link| match link {
-        &NetworkLink::Vxlan { ref pool, .. } => Some(pool),
+        NetworkLink::Vxlan { pool, .. } => Some(pool),
         NetworkLink::Port { .. } => None,
     };
     config.networks.iter().filter_map(|n| Some((&n.id, pool(&n.link)?))).collect()
