@@ -54,10 +54,12 @@ fn port_gateway(config: &Config, port: &Id) -> Option<Ipv4Addr> {
 
 /// The pool of every VXLAN network.
 fn pools(config: &Config) -> HashMap<&Id, &Id> {
-    let pool = |link| match link {
-        NetworkLink::Vxlan { pool, .. } => Some(pool),
-        NetworkLink::Port { .. } => None,
-    };
+    fn pool(link: &NetworkLink) -> Option<&Id> {
+        match link {
+            NetworkLink::Vxlan { pool, .. } => Some(pool),
+            NetworkLink::Port { .. } => None,
+        }
+    }
     config.networks.iter().filter_map(|n| Some((&n.id, pool(&n.link)?))).collect()
 }
 
