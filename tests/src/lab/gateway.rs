@@ -1,7 +1,8 @@
 //! The gateway process, and what it says of itself.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,9 @@ use super::{
     wait_for,
 };
 
+/// Locked by whoever runs a gateway in a lab.
+const TURN: &str = "/run/tidegate-lab.lock";
+
 /// A running `tidegate run` in a namespace of its own, with its files in a folder of its own.
 #[derive(Debug)]
 pub struct Gateway {
@@ -24,6 +28,8 @@ pub struct Gateway {
     netns: Netns,
     dir: TempDir,
     binary: PathBuf,
+    /// The namespaces of VPCs have fixed names, so gateways of different runs take turns on one machine.
+    _turn: File,
 }
 
 impl Gateway {
@@ -33,13 +39,15 @@ impl Gateway {
     /// When it ends or does not answer, with what it wrote.
     pub fn start(lab: &Lab, config: &str) -> Result<Gateway> {
         let dir = tempfile::Builder::new().prefix(&lab.unique("tidegate")).tempdir()?;
+        let turn = File::create(TURN)?;
+        turn.lock()?;
         let netns = lab.netns("gateway")?;
         let binary = binary()?;
         let file = write_config(dir.path(), config)?;
         let mut command = netns.command(&binary.display().to_string());
         command.args(["run", "--config"]).arg(file);
         let process = Running::start(command)?;
-        let mut gateway = Gateway { process, netns, dir, binary };
+        let mut gateway = Gateway { process, netns, dir, binary, _turn: turn };
         gateway.ready()?;
         Ok(gateway)
     }
