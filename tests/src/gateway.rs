@@ -257,6 +257,11 @@ impl TestGateway {
         self.counters().into_iter().filter_map(change).collect()
     }
 
+    /// Whether a counter is that of a drop reason.
+    pub fn is_drop(label: &str) -> bool {
+        DropReason::ALL.iter().any(|reason| reason.label() == label)
+    }
+
     /// Takes the counters as they are now for the next [`TestGateway::moved`].
     pub fn forget(&mut self) {
         self.counted = self.counters();

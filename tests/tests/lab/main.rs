@@ -9,6 +9,7 @@ mod lifecycle;
 mod local;
 mod neighbour;
 mod path_mtu;
+mod pcap;
 mod public;
 mod reload;
 mod workers;
