@@ -15,9 +15,12 @@
 
 pub mod netns;
 mod tap;
+#[cfg(test)]
+mod tests;
+mod turn;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::Ipv4Addr,
     path::PathBuf,
     time::{Duration, Instant},
@@ -26,7 +29,11 @@ use std::{
 use tidegate_fastpath::types::VrfId;
 use tracing::{info, warn};
 
-use self::{netns::Namespaces, tap::Tap};
+use self::{
+    netns::Namespaces,
+    tap::{Read, Tap, Written},
+    turn::Turns,
+};
 use crate::{compile::Compiled, config::TableKey, gateway::Gateway, state::Desired};
 
 tidegate_fastpath::reasons! {
@@ -67,6 +74,8 @@ pub struct Delivery {
     namespaces: Namespaces,
     taps: HashMap<VrfId, (Wanted, Tap)>,
     failed: HashMap<String, Instant>,
+    gone: HashSet<VrfId>,
+    turns: Turns,
     frame: Box<[u8]>,
     counts: [u64; LocalEvent::COUNT],
 }
@@ -75,7 +84,10 @@ impl Delivery {
     /// Nothing yet. `owner` (the control socket) tells this gateway's namespaces from another's; with `fresh`, what an
     /// earlier run left is removed instead of taken over.
     pub fn new(owner: PathBuf, fresh: bool) -> Delivery {
-        let namespaces = Namespaces::new(owner);
+        Delivery::with(Namespaces::new(owner), fresh)
+    }
+
+    fn with(namespaces: Namespaces, fresh: bool) -> Delivery {
         if fresh {
             namespaces.remove_where(|_| true);
         }
@@ -83,6 +95,8 @@ impl Delivery {
             namespaces,
             taps: HashMap::new(),
             failed: HashMap::new(),
+            gone: HashSet::new(),
+            turns: Turns::default(),
             frame: vec![0; tap::FRAME_MAX].into(),
             counts: [0; LocalEvent::COUNT],
         }
@@ -91,11 +105,16 @@ impl Delivery {
     /// Makes what is wanted and missing, changes what differs, removes what is not wanted. What fails is logged and tried
     /// again after a while. Takes some milliseconds per namespace that changes.
     pub async fn sync(&mut self, wanted: Vec<Wanted>) {
-        let keep = |w: &Wanted| wanted.iter().any(|x| (x.vrf, &x.name) == (w.vrf, &w.name));
-        self.taps.retain(|_, (w, _)| keep(w));
+        let keep: HashMap<VrfId, &str> = wanted.iter().map(|w| (w.vrf, w.name.as_str())).collect();
+        let leave = |vrf: &VrfId, (w, _): &mut (Wanted, Tap)| {
+            keep.get(vrf) != Some(&w.name.as_str()) || self.gone.contains(vrf)
+        };
+        let leaving = self.taps.extract_if(leave).map(|(_, (_, tap))| tap).collect();
+        off_thread(move || tap::close_all(leaving)).await;
+        self.gone.clear();
         let namespaces = self.namespaces.clone();
-        let names: Vec<String> = wanted.iter().map(|w| w.name.clone()).collect();
-        off_thread(move || namespaces.remove_where(|name| !names.iter().any(|n| n == name))).await;
+        let names: HashSet<String> = wanted.iter().map(|w| w.name.clone()).collect();
+        off_thread(move || namespaces.remove_where(|name| !names.contains(name))).await;
         for want in wanted {
             let same = self.taps.get(&want.vrf).is_some_and(|(w, _)| *w == want);
             let wait = self.failed.get(&want.name).is_some_and(|at| at.elapsed() < RETRY);
@@ -108,7 +127,7 @@ impl Delivery {
     async fn establish(&mut self, want: Wanted) {
         let result = match self.taps.remove(&want.vrf) {
             Some((_, tap)) => tap.change(&self.namespaces, &want).await.map(|()| tap),
-            None => Tap::open(&self.namespaces, &want).await,
+            None => Tap::open(&self.namespaces, &want, &self.turns).await,
         };
         match result {
             Ok(tap) => {
@@ -123,36 +142,63 @@ impl Delivery {
         }
     }
 
-    /// Writes a punted packet to its namespace.
+    /// Writes a punted packet to its namespace. Costs a system call; never waits.
     pub fn deliver(&mut self, vrf: VrfId, packet: &[u8]) {
-        let event = match self.taps.get(&vrf) {
+        let written = self.taps.get(&vrf).map(|(_, tap)| tap.write(packet));
+        let event = match written {
+            Some(Written::Taken) => LocalEvent::Delivered,
+            Some(Written::Refused) => LocalEvent::TapFull,
+            Some(Written::Gone) => {
+                self.gone.insert(vrf);
+                LocalEvent::NoNamespace
+            }
             None => LocalEvent::NoNamespace,
-            Some((_, tap)) if tap.write(packet) => LocalEvent::Delivered,
-            Some(_) => LocalEvent::TapFull,
         };
-        self.counts[event.index()] += 1;
+        self.count_one(event);
     }
 
-    /// Takes packets that came out of the namespaces, at most `max`, and hands them to `gateway`. Returns how many.
+    /// Waits until [`receive`](Self::receive) may find something. Cancelling loses nothing.
+    pub async fn readable(&self) {
+        self.turns.filled().await;
+    }
+
+    /// Takes frames that came out of the namespaces, at most `max`, one of each in turn, and hands their packets to
+    /// `gateway`. Returns how many frames. Costs the same with one namespace as with thousands.
     pub fn receive(&mut self, gateway: &mut Gateway, max: usize) -> usize {
         let mut taken = 0;
-        let counts = &mut self.counts;
-        for (vrf, (_, tap)) in &self.taps {
-            while taken < max
-                && let Some(packet) = tap.read(&mut self.frame)
-            {
-                taken += 1;
-                let event = match packet {
-                    tap::Read::Ipv4(packet) => {
-                        gateway.inject(*vrf, packet);
-                        LocalEvent::Received
-                    }
-                    tap::Read::Other => LocalEvent::NotIpv4,
-                };
-                counts[event.index()] += 1;
+        while taken < max
+            && let Some((vrf, packet)) = self.read()
+        {
+            taken += 1;
+            if let Some(packet) = packet {
+                gateway.inject(vrf, packet);
             }
         }
         taken
+    }
+
+    /// The next frame of the namespace whose turn it is: an IPv4 packet, or something else.
+    fn read(&mut self) -> Option<(VrfId, Option<&[u8]>)> {
+        loop {
+            let vrf = self.turns.pop()?;
+            let Some((_, tap)) = self.taps.get(&vrf) else { continue };
+            match tap.read(&mut self.frame) {
+                Read::Ipv4(len) => {
+                    self.count_one(LocalEvent::Received);
+                    return Some((vrf, self.frame.get(tap::ETHERNET..tap::ETHERNET + len)));
+                }
+                Read::Other => {
+                    self.count_one(LocalEvent::NotIpv4);
+                    return Some((vrf, None));
+                }
+                Read::Empty => {}
+                Read::Gone => drop(self.gone.insert(vrf)),
+            }
+        }
+    }
+
+    fn count_one(&mut self, event: LocalEvent) {
+        self.counts[event.index()] += 1;
     }
 
     /// How often something happened since the start.
@@ -166,9 +212,17 @@ impl Delivery {
     }
 
     /// Removes every namespace of this gateway.
-    pub fn close(self) {
-        drop(self.taps);
-        self.namespaces.remove_where(|_| true);
+    pub fn close(self) {}
+}
+
+impl Drop for Delivery {
+    /// As [`close`](Delivery::close). After a panic the namespaces stay, so that the programs in them live on: the next
+    /// run takes them over.
+    fn drop(&mut self) {
+        tap::close_all(self.taps.drain().map(|(_, (_, tap))| tap).collect());
+        if !std::thread::panicking() {
+            self.namespaces.remove_where(|_| true);
+        }
     }
 }
 

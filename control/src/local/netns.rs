@@ -58,12 +58,19 @@ struct Marker {
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     owner: PathBuf,
+    markers: PathBuf,
 }
 
 impl Namespaces {
     /// `owner` is the control socket, which tells two gateways of one machine apart.
     pub fn new(owner: PathBuf) -> Namespaces {
-        Namespaces { owner }
+        Namespaces { owner, markers: MARKERS.into() }
+    }
+
+    /// With markers of its own, so that tests and gateways do not see each other's.
+    #[cfg(test)]
+    pub(super) fn apart(owner: PathBuf, markers: PathBuf) -> Namespaces {
+        Namespaces { owner, markers }
     }
 
     /// Makes the namespace, or takes over the one that a run before left.
@@ -73,14 +80,14 @@ impl Namespaces {
     pub fn establish(&self, name: &str) -> Result<(), NetnsError> {
         let path = path(name);
         if path.exists() {
-            return match proof(name) {
+            return match self.proof(name) {
                 None => Err(NetnsError::Foreign(name.to_owned())),
                 Some(owner) if owner != self.owner && is_alive(&owner) => Err(NetnsError::InUse(owner)),
                 Some(_) => self.mark(name),
             };
         }
         create(&path)?;
-        self.mark(name).inspect_err(|_| remove(name))
+        self.mark(name).inspect_err(|_| self.remove(name))
     }
 
     /// Runs `work` in a thread inside the namespace.
@@ -102,14 +109,14 @@ impl Namespaces {
 
     /// Removes the namespaces of this gateway, and those whose gateway is gone, where `which` says so.
     pub fn remove_where(&self, which: impl Fn(&str) -> bool) {
-        let Ok(markers) = fs::read_dir(MARKERS) else { return };
+        let Ok(markers) = fs::read_dir(&self.markers) else { return };
         for entry in markers.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
-            match proof(&name) {
+            match self.proof(&name) {
                 Some(owner) if owner == self.owner || !is_alive(&owner) => {
                     if which(&name) {
                         info!(namespace = name, "removed");
-                        remove(&name);
+                        self.remove(&name);
                     }
                 }
                 Some(_) => {}
@@ -123,21 +130,26 @@ impl Namespaces {
         let meta = fs::metadata(path(name)).map_err(os("read the namespace"))?;
         let marker = Marker { device: meta.dev(), inode: meta.ino(), owner: self.owner.clone() };
         let text = serde_json::to_vec(&marker).map_err(|e| os("write the marker")(e.into()))?;
-        fs::create_dir_all(MARKERS).map_err(os("make /run/tidegate/netns"))?;
-        fs::write(Path::new(MARKERS).join(name), text).map_err(os("write the marker"))
+        fs::create_dir_all(&self.markers).map_err(os("make the directory of markers"))?;
+        fs::write(self.markers.join(name), text).map_err(os("write the marker"))
+    }
+
+    /// The owner of a namespace that a marker proves to be a gateway's.
+    fn proof(&self, name: &str) -> Option<PathBuf> {
+        let text = fs::read(self.markers.join(name)).ok()?;
+        let marker: Marker = serde_json::from_slice(&text).ok()?;
+        let meta = fs::metadata(path(name)).ok()?;
+        ((meta.dev(), meta.ino()) == (marker.device, marker.inode)).then_some(marker.owner)
+    }
+
+    fn remove(&self, name: &str) {
+        unname(&path(name));
+        drop(fs::remove_file(self.markers.join(name)));
     }
 }
 
-fn path(name: &str) -> PathBuf {
+pub(super) fn path(name: &str) -> PathBuf {
     Path::new(NAMES).join(name)
-}
-
-/// The owner of a namespace that a marker proves to be a gateway's.
-fn proof(name: &str) -> Option<PathBuf> {
-    let text = fs::read(Path::new(MARKERS).join(name)).ok()?;
-    let marker: Marker = serde_json::from_slice(&text).ok()?;
-    let meta = fs::metadata(path(name)).ok()?;
-    ((meta.dev(), meta.ino()) == (marker.device, marker.inode)).then_some(marker.owner)
 }
 
 /// Whether a gateway listens on this control socket.
@@ -146,7 +158,7 @@ fn is_alive(socket: &Path) -> bool {
 }
 
 /// A new namespace, bound to its name as `ip netns add` does it, by a thread that ends in it.
-fn create(path: &Path) -> Result<(), NetnsError> {
+pub(super) fn create(path: &Path) -> Result<(), NetnsError> {
     share_names()?;
     File::create_new(path).map_err(os("make a name in /run/netns"))?;
     let made = thread::spawn({
@@ -175,15 +187,14 @@ fn share_names() -> Result<(), NetnsError> {
     Ok(())
 }
 
-fn remove(name: &str) {
-    let path = path(name);
-    if let Err(error) = umount2(&path, MntFlags::MNT_DETACH) {
-        warn!(namespace = name, "cannot unmount: {error}");
+/// Takes the name away; the namespace ends with the last process and TAP in it.
+pub(super) fn unname(path: &Path) {
+    if let Err(error) = umount2(path, MntFlags::MNT_DETACH) {
+        warn!(namespace = %path.display(), "cannot unmount: {error}");
     }
-    if let Err(error) = fs::remove_file(&path) {
-        warn!(namespace = name, "cannot remove {}: {error}", path.display());
+    if let Err(error) = fs::remove_file(path) {
+        warn!(namespace = %path.display(), "cannot remove: {error}");
     }
-    drop(fs::remove_file(Path::new(MARKERS).join(name)));
 }
 
 fn os(what: &'static str) -> impl Fn(io::Error) -> NetnsError {
@@ -192,36 +203,4 @@ fn os(what: &'static str) -> impl Fn(io::Error) -> NetnsError {
 
 fn join<T>(result: thread::Result<Result<T, NetnsError>>) -> Result<T, NetnsError> {
     result.unwrap_or_else(|_| Err(os("finish")(io::Error::other("a thread of ours panicked"))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Needs root; without it there is nothing to test.
-    fn may_make_namespaces() -> bool {
-        nix::unistd::geteuid().is_root() && Path::new("/run").exists()
-    }
-
-    #[test]
-    fn a_namespace_lives_is_taken_over_and_goes_but_a_foreign_one_stays() {
-        if !may_make_namespaces() {
-            return;
-        }
-        let name = format!("tgtest-{}", std::process::id());
-        let ours = Namespaces::new(format!("/run/{name}.sock").into());
-        ours.establish(&name).unwrap();
-        let inside = ours.enter(&name, || fs::read_to_string("/proc/thread-self/net/dev")).unwrap();
-        assert!(inside.contains("lo:") && !inside.contains("eth0"), "{inside}");
-        ours.establish(&name).unwrap();
-        Namespaces::new("/run/successor.sock".into()).establish(&name).unwrap();
-        ours.remove_where(|n| n == name);
-        assert!(!path(&name).exists());
-
-        create(&path(&name)).unwrap();
-        assert!(matches!(ours.establish(&name), Err(NetnsError::Foreign(_))));
-        ours.remove_where(|n| n == name);
-        assert!(path(&name).exists(), "not ours, so it stays");
-        remove(&name);
-    }
 }
