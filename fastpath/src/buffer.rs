@@ -26,6 +26,14 @@ pub trait Buffer: Sized {
     /// Cuts the packet to `len` bytes if it is longer.
     fn truncate(&mut self, len: usize);
 
+    /// Keeps `len` bytes from `start` on. Changes nothing when the packet has not so many.
+    fn crop(&mut self, start: usize, len: usize) {
+        if start.checked_add(len).is_some_and(|end| end <= self.bytes().len()) {
+            self.strip(start);
+            self.truncate(len);
+        }
+    }
+
     /// Whether the packet has further segments, which the engine refuses.
     fn is_segmented(&self) -> bool {
         false

@@ -82,6 +82,6 @@ impl<B> HoldQueue<B> {
 }
 
 fn class(packet: &Packet) -> usize {
-    let mixed = packet.ip.destination.to_bits().wrapping_mul(0x9e37_79b1) ^ u32::from(packet.origin.net.0);
+    let mixed = packet.ip.destination().to_bits().wrapping_mul(0x9e37_79b1) ^ u32::from(packet.origin.net.0);
     (mixed >> 24) as usize % CLASSES
 }

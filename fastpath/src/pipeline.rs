@@ -37,7 +37,7 @@ use crate::{
     prefetch,
     reason::{DropReason, Event},
     stage::{
-        ingress::{self, Content, Origin, Refused},
+        ingress::{self, Arrival, Origin, Other},
         link::{self, Encap, NotSent},
         mss,
         route::{self, Decision},
@@ -90,6 +90,8 @@ pub struct Packet {
     pub origin: Origin,
     /// The routing table that it is looked up in.
     pub vrf: VrfId,
+    /// Largest packet of the network that it came from.
+    mtu: Mtu,
     /// Its header.
     pub ip: Ipv4,
     /// Its flow.
@@ -207,16 +209,19 @@ impl<B: Buffer> Engine<B> {
                 prefetch::read(first);
             }
         }
-        let mut ready: ArrayVec<(B, Packet), BURST> = ArrayVec::new();
+        // Apart from each other, so that the wide packets are written once and stay where they are.
+        let mut buffers: Burst<B> = Burst::new();
+        let mut packets: ArrayVec<Packet, BURST> = ArrayVec::new();
         for buffer in burst.drain(..) {
-            if let Some(packet) = self.receive(round, port, buffer) {
-                ready.push(packet);
+            if let Some((buffer, packet)) = self.receive(round, port, buffer) {
+                buffers.push(buffer);
+                packets.push(packet);
             }
         }
-        for (_, packet) in &mut ready {
+        for packet in &mut packets {
             self.probe(packet);
         }
-        for (buffer, packet) in ready {
+        for (buffer, packet) in buffers.into_iter().zip(&packets) {
             self.forward(round, buffer, packet);
         }
     }
@@ -226,7 +231,7 @@ impl<B: Buffer> Engine<B> {
         self.counters.rx(port, buffer.bytes().len());
         if let Some((buffer, mut packet)) = self.receive(round, port, buffer) {
             self.probe(&mut packet);
-            self.forward(round, buffer, packet);
+            self.forward(round, buffer, &packet);
         }
     }
 
@@ -236,7 +241,7 @@ impl<B: Buffer> Engine<B> {
             let Some(held) = self.holds.pop_due(round.now) else { break };
             let (buffer, packet) = (held.buffer, held.packet);
             if round.now < held.deadline {
-                self.forward_until(round, buffer, packet, held.deadline);
+                self.forward_until(round, buffer, &packet, held.deadline);
             } else {
                 self.refuse(round, buffer, &packet, DropReason::NeighbourUnresolved, None);
             }
@@ -272,45 +277,46 @@ impl<B: Buffer> Engine<B> {
         mut buffer: B,
     ) -> Option<(B, Packet)> {
         match ingress::receive(round.tables, port, &mut buffer) {
-            Ok((origin, Content::Ip(ip))) => {
-                let packet = self.admit(round.tables, origin, ip, &buffer)?;
+            Ok(arrival) => {
+                let packet = self.admit(round.tables, &arrival)?;
                 Some((buffer, packet))
             }
-            Ok((origin, Content::Arp(arp))) => {
-                self.arp(round, &origin, &arp, buffer);
-                None
-            }
-            Ok((origin, Content::Announcement)) => {
-                self.announcement(round.now, &origin);
-                None
-            }
-            Err(refused) => {
-                let (net, reason): Refused = refused;
-                self.counters.dropped(net, reason);
+            Err((origin, what)) => {
+                self.aside(round, buffer, &origin, what);
                 None
             }
         }
     }
 
-    /// Counts a packet into its network, makes its flow key and asks for its bucket.
+    #[cold]
+    #[inline(never)]
+    fn aside(&mut self, round: &mut Round<impl Io<Buffer = B>>, buffer: B, origin: &Origin, what: Other) {
+        match what {
+            Other::Arp => self.arp(round, origin, buffer),
+            Other::Announcement => self.announcement(round.now, origin),
+            Other::Refused(reason) => self.counters.dropped(origin.net, reason),
+        }
+    }
+
+    /// Counts a packet into its network and asks for the bucket of its flow.
     #[inline(always)]
-    fn admit(&mut self, tables: &Tables, origin: Origin, ip: Ipv4, buffer: &B) -> Option<Packet> {
-        let vrf = tables.net(origin.net).map(|net| net.vrf);
-        let Some((id, vrf)) = vrf.and_then(|id| tables.vrf(id).map(|vrf| (id, vrf))) else {
+    fn admit(&mut self, tables: &Tables, arrival: &Arrival<'_>) -> Option<Packet> {
+        let Arrival { origin, net, ip, key } = *arrival;
+        let Some(vrf) = tables.vrf(net.vrf) else {
             self.counters.dropped(origin.net, DropReason::RouteUnusable);
             return None;
         };
-        if let Some(net) = self.counters.nets.get(origin.net.index()) {
-            net.ingress.add(usize::from(ip.total_len));
+        if let Some(counters) = self.counters.nets.get(origin.net.index()) {
+            counters.ingress.add(usize::from(ip.total_len()));
         }
-        let key = ingress::flow_key(origin.net, &ip, buffer.bytes());
         let hash = self.flows.hash(&key);
         if vrf.tracked {
             self.flows.prefetch(hash);
         } else {
-            vrf.fib.prefetch(ip.destination);
+            vrf.fib.prefetch(ip.destination());
         }
-        Some(Packet { origin, vrf: id, ip, key, hash, tracked: vrf.tracked, own: false, candidate: None })
+        let (tracked, own, candidate) = (vrf.tracked, false, None);
+        Some(Packet { origin, vrf: net.vrf, mtu: net.mtu, ip, key, hash, tracked, own, candidate })
     }
 
     /// Compares tags and asks for the record.
@@ -323,33 +329,60 @@ impl<B: Buffer> Engine<B> {
 
     /// Sends a packet on its way, or out by one of the other exits.
     #[inline(always)]
-    fn forward(&mut self, round: &mut Round<impl Io<Buffer = B>>, buffer: B, packet: Packet) {
-        let deadline = Nanos(round.now.0 + u64::from(self.settings.held_ms) * 1_000_000);
-        self.forward_until(round, buffer, packet, deadline);
+    fn forward(&mut self, round: &mut Round<impl Io<Buffer = B>>, mut buffer: B, packet: &Packet) {
+        match self.way(round, &mut buffer, packet) {
+            Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
+            Err(stop) => {
+                let deadline = Nanos(round.now.0 + u64::from(self.settings.held_ms) * 1_000_000);
+                self.leave(round, buffer, packet, stop, deadline);
+            }
+        }
     }
 
-    #[inline(always)]
+    /// The same for a packet that has a deadline already.
     fn forward_until(
         &mut self,
         round: &mut Round<impl Io<Buffer = B>>,
         mut buffer: B,
-        packet: Packet,
+        packet: &Packet,
         deadline: Nanos,
     ) {
-        match self.way(round, &mut buffer, &packet) {
+        match self.way(round, &mut buffer, packet) {
             Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
-            Err(Stop::Cut(program)) => self.send_cut(round, buffer, &packet, &program),
-            Err(Stop::Local(net)) => self.local(round, buffer, &packet, net),
-            Err(Stop::Drop(reason)) => self.refuse(round, buffer, &packet, reason, None),
-            Err(Stop::TooBig(mtu)) => {
-                self.refuse(round, buffer, &packet, DropReason::NeedsFragmentation, Some(mtu));
-            }
-            Err(Stop::Wait(unknown)) => self.hold(round, buffer, packet, unknown, deadline),
-            Err(Stop::Stale) => self.counters.dropped(packet.origin.net, DropReason::RouteUnusable),
+            Err(stop) => self.leave(round, buffer, packet, stop, deadline),
         }
     }
 
-    /// One lookup, one apply. A program whose next hop is gone is decided once more.
+    /// The ways out that are not tx; a stale program is decided once more first.
+    #[cold]
+    #[inline(never)]
+    fn leave(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        mut stop: Stop,
+        deadline: Nanos,
+    ) {
+        if stop == Stop::Stale {
+            match self.way_again(round, &mut buffer, packet) {
+                Ok(port) => return self.outbox.send(round.io, &self.counters, port, buffer),
+                Err(again) => stop = again,
+            }
+        }
+        match stop {
+            Stop::Cut(program) => self.send_cut(round, buffer, packet, &program),
+            Stop::Local(net) => self.local(round, buffer, packet, net),
+            Stop::Drop(reason) => self.refuse(round, buffer, packet, reason, None),
+            Stop::TooBig(mtu) => {
+                self.refuse(round, buffer, packet, DropReason::NeedsFragmentation, Some(mtu));
+            }
+            Stop::Wait(unknown) => self.hold(round, buffer, *packet, unknown, deadline),
+            Stop::Stale => self.counters.dropped(packet.origin.net, DropReason::RouteUnusable),
+        }
+    }
+
+    /// One lookup, one apply.
     #[inline(always)]
     fn way(
         &mut self,
@@ -358,13 +391,18 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<PortId, Stop> {
         let program = self.program(round, packet)?;
-        match self.apply(round.tables, &program, buffer, packet) {
-            Err(Stop::Stale) => {
-                let program = self.learn_again(round, packet)?;
-                self.apply(round.tables, &program, buffer, packet)
-            }
-            done => done,
-        }
+        self.apply(round.tables, &program, buffer, packet)
+    }
+
+    /// The next hop of the program is gone.
+    fn way_again(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        buffer: &mut B,
+        packet: &Packet,
+    ) -> Result<PortId, Stop> {
+        let program = self.learn_again(round, packet)?;
+        self.apply(round.tables, &program, buffer, packet)
     }
 
     /// What is done with the packets of this flow: remembered, or decided now and remembered.
@@ -379,7 +417,7 @@ impl<B: Buffer> Engine<B> {
                 if program.generation == generation && program.from_vtep == packet.origin.vtep =>
             {
                 self.counters.event(Event::FlowHit);
-                self.flows.touch(id, usize::from(packet.ip.total_len), round.now.tick());
+                self.flows.touch(id, usize::from(packet.ip.total_len()), round.now.tick());
                 Ok(program)
             }
             Some(_) => self.learn_again(round, packet),
@@ -397,7 +435,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<PortId, Stop> {
         let (egress, encap) = self.plan(tables, program, packet)?;
-        if packet.ip.total_len > egress.mtu.get() {
+        if packet.ip.total_len() > egress.mtu.get() {
             return Err(if packet.ip.dont_fragment() {
                 Stop::TooBig(egress.mtu)
             } else {
@@ -405,7 +443,7 @@ impl<B: Buffer> Engine<B> {
             });
         }
         // Nothing above changes the packet, nothing below lets it wait.
-        self.hop(tables, egress, program.egress, buffer, packet);
+        self.hop(egress, program.egress, buffer, packet);
         Ok(encap.put_on(buffer)?)
     }
 
@@ -418,7 +456,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<(&'t Net, Encap<'t>), Stop> {
         let egress = tables.net(program.egress).ok_or(DropReason::RouteUnusable)?;
-        if packet.ip.ttl <= 1 && !packet.own {
+        if packet.ip.ttl() <= 1 && !packet.own {
             return Err(DropReason::TtlExceeded.into());
         }
         let adjacency = match self.neighbours.reach(program.next) {
@@ -427,22 +465,21 @@ impl<B: Buffer> Engine<B> {
             Reach::Failed => return Err(DropReason::NeighbourUnresolved.into()),
             Reach::Gone => return Err(Stop::Stale),
         };
-        let (hash, tos) = (packet.hash.0, packet.ip.tos);
+        let (hash, tos) = (packet.hash.0, packet.ip.tos());
         Ok((egress, link::encap(tables, &self.neighbours, egress, &adjacency, hash, tos)?))
     }
 
     /// What every router does to a packet it forwards, and its count into the next network.
     #[inline(always)]
-    fn hop(&self, tables: &Tables, egress: &Net, id: NetId, buffer: &mut B, packet: &Packet) {
+    fn hop(&self, egress: &Net, id: NetId, buffer: &mut B, packet: &Packet) {
         if !packet.own {
-            let ingress = tables.net(packet.origin.net).map_or(egress.mtu, |net| net.mtu);
-            if mss::clamp(buffer.bytes_mut(), &packet.ip, ingress, egress.mtu) {
+            if mss::clamp(buffer.bytes_mut(), &packet.ip, packet.mtu, egress.mtu) {
                 self.counters.event(Event::MssClamped);
             }
             ipv4::decrement_ttl(buffer.bytes_mut());
         }
         if let Some(net) = self.counters.nets.get(id.index()) {
-            net.egress.add(usize::from(packet.ip.total_len));
+            net.egress.add(usize::from(packet.ip.total_len()));
         }
     }
 
@@ -454,7 +491,7 @@ impl<B: Buffer> Engine<B> {
         if route::has_moved(&self.neighbours, &packet.key, &packet.origin) {
             self.counters.event(Event::Moved);
             let Origin { net, mac, vtep } = packet.origin;
-            self.notice(round.now, Notice::Moved { net, ip: packet.ip.source, mac, vtep });
+            self.notice(round.now, Notice::Moved { net, ip: packet.ip.source(), mac, vtep });
         }
         match route::decide(round.tables, &self.neighbours, packet.vrf, &packet.key, &packet.origin)? {
             Decision::Forward(program) => Ok(program),
@@ -495,7 +532,7 @@ impl<B: Buffer> Engine<B> {
         match learned {
             Ok(id) => {
                 self.counters.event(event);
-                self.flows.touch(id, usize::from(packet.ip.total_len), now.tick());
+                self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick());
             }
             // Plain forwarding needs no entry: the packet goes on, only slower (docs/adr/0003-flow-table-full.md).
             Err(NotLearned::Full) => self.counters.event(Event::FlowFull),

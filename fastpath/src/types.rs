@@ -194,6 +194,9 @@ impl Mtu {
     /// Jumbo frames as the field builds them.
     pub const MAX: u32 = 9216;
 
+    /// [`Mtu::MAX`] as an MTU.
+    pub const LARGEST: Mtu = Mtu(Mtu::MAX as u16);
+
     /// # Errors
     /// [`BadMtu`] carries the refused value: below [`Mtu::MIN`] or above [`Mtu::MAX`].
     pub const fn new(raw: u32) -> Result<Mtu, BadMtu> {

@@ -160,6 +160,21 @@ impl Mbuf {
         }
     }
 
+    /// Keeps `len` bytes from `start` on. Returns false, with nothing changed, when the packet has not so many, or further
+    /// segments.
+    #[inline(always)]
+    pub fn crop(&mut self, start: usize, len: usize) -> bool {
+        let there = usize::from(self.data_len());
+        if self.is_segmented() || start > there || len > there - start {
+            return false;
+        }
+        // Both are at most `there`, which is 16 bits wide.
+        self.set_data_off(self.data_off() + start as u16);
+        self.set_data_len(len as u16);
+        self.set_pkt_len(len as u32);
+        true
+    }
+
     #[cold]
     fn drop_further_segments(&mut self) {
         if let Some(next) = NonNull::new(self.next()) {

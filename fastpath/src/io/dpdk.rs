@@ -88,6 +88,11 @@ impl Buffer for Mbuf {
     }
 
     #[inline(always)]
+    fn crop(&mut self, start: usize, len: usize) {
+        Mbuf::crop(self, start, len);
+    }
+
+    #[inline(always)]
     fn is_segmented(&self) -> bool {
         Mbuf::is_segmented(self)
     }

@@ -13,7 +13,6 @@ use crate::{
     reason::{DropReason, Event, PuntReason},
     stage::{fragment, icmp, local},
     types::{Mtu, Nanos, NetId},
-    wire::ipv4::Ipv4,
 };
 
 /// Most fragments that one packet is cut into: 64 KiB over the smallest MTU.
@@ -128,8 +127,8 @@ impl<B: Buffer> Engine<B> {
         self.counters.event(Event::Fragmented);
         self.counters.events[Event::Originated.index()].add(pieces.len() as u64);
         for mut piece in std::iter::once(buffer).chain(pieces) {
-            let whole = Packet { ip: Ipv4 { total_len: piece.bytes().len() as u16, ..packet.ip }, ..*packet };
-            self.hop(tables, egress, program.egress, &mut piece, &whole);
+            let whole = Packet { ip: packet.ip.with_total_len(piece.bytes().len() as u16), ..*packet };
+            self.hop(egress, program.egress, &mut piece, &whole);
             match encap.put_on(&mut piece) {
                 Ok(port) => self.outbox.send(round.io, &self.counters, port, piece),
                 Err(reason) => self.counters.dropped(net, reason),

@@ -15,8 +15,8 @@ use crate::{
         route::{self, Leads},
     },
     table::neighbour::Reach,
-    types::{MacAddr, Nanos, NetId, VrfId},
-    wire::{arp::Arp, ipv4},
+    types::{MacAddr, Mtu, Nanos, NetId, VrfId},
+    wire::{self, ipv4},
 };
 
 impl<B: Buffer> Engine<B> {
@@ -40,15 +40,11 @@ impl<B: Buffer> Engine<B> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn arp(
-        &mut self,
-        round: &mut Round<impl Io<Buffer = B>>,
-        origin: &Origin,
-        arp: &Arp,
-        mut buffer: B,
-    ) {
-        let Some(net) = round.tables.net(origin.net) else { return };
-        let (answer, notice) = arp::answer(net, origin, arp, &mut buffer);
+    pub(super) fn arp(&mut self, round: &mut Round<impl Io<Buffer = B>>, origin: &Origin, mut buffer: B) {
+        let dropped = |reason| self.counters.dropped(origin.net, reason);
+        let Some(net) = round.tables.net(origin.net) else { return dropped(DropReason::UnknownVlan) };
+        let Some(arp) = wire::arp::parse(buffer.bytes()) else { return dropped(DropReason::ArpMalformed) };
+        let (answer, notice) = arp::answer(net, origin, &arp, &mut buffer);
         if let Some(notice) = notice {
             self.notice(round.now, notice);
         }
@@ -146,16 +142,17 @@ impl<B: Buffer> Engine<B> {
         net: NetId,
         vrf: VrfId,
     ) {
-        let ip = match ipv4::parse(buffer.bytes()) {
-            Ok(ip) => ip,
+        let (ip, key) = match ipv4::split(buffer.bytes()) {
+            Ok((ip, segment)) => (ip, ingress::flow_key(net, &ip, segment)),
             Err(bad) => return self.counters.dropped(net, bad.into()),
         };
-        buffer.truncate(usize::from(ip.total_len));
-        let key = ingress::flow_key(net, &ip, buffer.bytes());
+        buffer.truncate(usize::from(ip.total_len()));
         let hash = self.flows.hash(&key);
         let origin = Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
-        let packet = Packet { origin, vrf, ip, key, hash, tracked: false, own: true, candidate: None };
-        self.forward(round, buffer, packet);
+        let (tracked, own, candidate) = (false, true, None);
+        let mtu = Mtu::LARGEST;
+        let packet = Packet { origin, vrf, mtu, ip, key, hash, tracked, own, candidate };
+        self.forward(round, buffer, &packet);
     }
 }
 

@@ -21,8 +21,8 @@ pub fn cut<B: Buffer>(
     mut alloc: impl FnMut() -> Option<B>,
     mut send: impl FnMut(B),
 ) -> Result<(), DropReason> {
-    let header_len = usize::from(ip.header_len);
-    let payload_len = usize::from(ip.total_len).saturating_sub(header_len);
+    let header_len = usize::from(ip.header_len());
+    let payload_len = usize::from(ip.total_len()).saturating_sub(header_len);
     let (options, options_len) = ipv4::copied_options(&packet.bytes()[..header_len]);
     let head = HEADER_LEN + options_len;
     let room = |header: usize| (usize::from(mtu.get()) - header) & !7;
@@ -50,8 +50,8 @@ pub fn cut<B: Buffer>(
 
 /// Flags and offset of the fragment that begins `at` bytes into the payload of `ip`, itself perhaps a fragment.
 fn place(ip: &Ipv4, at: usize, more: bool) -> u16 {
-    let offset = ((ip.fragment & OFFSET) + (at / 8) as u16) & OFFSET;
-    offset | if more { MF } else { ip.fragment & MF }
+    let offset = ((ip.fragment() & OFFSET) + (at / 8) as u16) & OFFSET;
+    offset | if more { MF } else { ip.fragment() & MF }
 }
 
 // The longest header leaves room for at least one block of 8 bytes.

@@ -25,7 +25,7 @@ pub fn error_for(reason: DropReason, egress: Option<Mtu>) -> Option<IcmpError> {
 
 /// Whether RFC 1122 §3.2.2 allows an error about this packet.
 pub fn is_allowed<B: Buffer>(ip: &Ipv4, packet: &B) -> bool {
-    let payload = packet.bytes().get(usize::from(ip.header_len)..).unwrap_or(&[]);
+    let payload = packet.bytes().get(usize::from(ip.header_len())..).unwrap_or(&[]);
     icmp::may_cause_error(ip, payload)
 }
 
@@ -34,6 +34,6 @@ pub fn is_allowed<B: Buffer>(ip: &Ipv4, packet: &B) -> bool {
 pub fn become_error<B: Buffer>(packet: &mut B, ip: &Ipv4, error: IcmpError, us: Ipv4Addr, id: u16) -> bool {
     packet.truncate(ERROR_MAX - ERROR_HEADERS);
     let Some(bytes) = packet.prepend(ERROR_HEADERS) else { return false };
-    icmp::emit_error(bytes, error, us, ip.source, id);
+    icmp::emit_error(bytes, error, us, ip.source(), id);
     true
 }

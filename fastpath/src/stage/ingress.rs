@@ -10,7 +10,6 @@ use crate::{
     table::{Net, Tables, Vtep},
     types::{MacAddr, NetId, PortId, VtepId},
     wire::{
-        arp::{self, Arp},
         checksum,
         ethernet::{self, Ethernet, ethertype},
         icmp,
@@ -31,22 +30,34 @@ pub struct Origin {
     pub vtep: Ipv4Addr,
 }
 
-/// What came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// An IPv4 packet; the buffer now begins with its header and ends with its last byte.
-    Ip(Ipv4),
-    /// An ARP packet; the buffer begins with it.
-    Arp(Arp),
-    /// A reverse-ARP announcement of a VM that moved.
-    Announcement,
+impl Origin {
+    /// Of a frame whose network is not known.
+    const UNKNOWN: Origin =
+        Origin { net: NetId::NONE, mac: MacAddr::from_u64(0), vtep: Ipv4Addr::UNSPECIFIED };
 }
 
-/// A frame that passed: where it is from and what it holds.
-pub type Arrival = (Origin, Content);
+/// What came in and is no IPv4 packet to be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// An ARP packet; the buffer begins with it. Nothing of it was checked.
+    Arp,
+    /// A reverse-ARP announcement of a VM that moved.
+    Announcement,
+    /// A frame to be dropped, with the network it is counted against as far as it is known.
+    Refused(DropReason),
+}
 
-/// A frame that did not, and the network it is counted against.
-pub type Refused = (NetId, DropReason);
+impl From<DropReason> for Other {
+    fn from(reason: DropReason) -> Other {
+        Other::Refused(reason)
+    }
+}
+
+impl From<BadIpv4> for Other {
+    fn from(bad: BadIpv4) -> Other {
+        Other::Refused(bad.into())
+    }
+}
 
 impl From<BadIpv4> for DropReason {
     fn from(bad: BadIpv4) -> DropReason {
@@ -61,33 +72,84 @@ impl From<BadIpv4> for DropReason {
     }
 }
 
-/// Judges a frame from `port`.
+/// An IPv4 packet that came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'t> {
+    /// Where it came from.
+    pub origin: Origin,
+    /// That network.
+    pub net: &'t Net,
+    /// Its header.
+    pub ip: Ipv4,
+    /// Its flow.
+    pub key: FlowKey,
+}
+
+/// An IPv4 packet that was found in a frame.
+struct Found<'t> {
+    arrival: Arrival<'t>,
+    /// Bytes in front of it.
+    start: usize,
+    /// Its TOS after decap; differs from the header's where the outer header has a mark (RFC 6040).
+    tos: u8,
+}
+
+/// Something else that was found.
+struct Aside {
+    origin: Origin,
+    what: Other,
+    /// Bytes in front of it.
+    start: usize,
+}
+
+/// Judges a frame from `port`: reads all its headers first, then takes them off at once. The buffer then begins with the
+/// IPv4 header and ends with the packet's last byte.
 ///
 /// # Errors
-/// [`Refused`]: the network as far as it is known, and the reason.
+/// What is no IPv4 packet to be forwarded, and where it came from as far as that is known.
 #[inline(always)]
-pub fn receive<B: Buffer>(tables: &Tables, port: PortId, packet: &mut B) -> Result<Arrival, Refused> {
-    let (origin, content) = outer(tables, port, packet)?;
-    if let Content::Ip(ip) = content
-        && ip.protocol == protocol::UDP
-        && let Some(id) = tunnel_end(tables, origin.net, ip.destination, udp_destination(packet, &ip))
-    {
-        return inner(tables, origin.net, id, &ip, packet);
+pub fn receive<'t, B: Buffer>(
+    tables: &'t Tables,
+    port: PortId,
+    packet: &mut B,
+) -> Result<Arrival<'t>, (Origin, Other)> {
+    if packet.is_segmented() {
+        return Err((Origin::UNKNOWN, DropReason::MultiSegment.into()));
     }
-    Ok((origin, content))
+    match outer(tables, port, packet.bytes()) {
+        Ok(Found { mut arrival, start, tos }) => {
+            packet.crop(start, usize::from(arrival.ip.total_len()));
+            if tos != arrival.ip.tos() {
+                ipv4::set_tos(packet.bytes_mut(), tos);
+                arrival.ip = arrival.ip.with_tos(tos);
+            }
+            Ok(arrival)
+        }
+        Err(Aside { origin, what, start }) => {
+            packet.strip(start);
+            Err((origin, what))
+        }
+    }
 }
 
 /// The frame as it is on the port.
 #[inline(always)]
-fn outer<B: Buffer>(tables: &Tables, port: PortId, packet: &mut B) -> Result<Arrival, Refused> {
-    if packet.is_segmented() {
-        return Err((NetId::NONE, DropReason::MultiSegment));
-    }
-    let frame = ethernet::parse(packet.bytes()).ok_or((NetId::NONE, DropReason::RuntFrame))?;
+fn outer<'t>(tables: &'t Tables, port: PortId, bytes: &[u8]) -> Result<Found<'t>, Aside> {
+    let refuse = |reason| Aside { origin: Origin::UNKNOWN, what: Other::Refused(reason), start: 0 };
+    let frame = ethernet::parse(bytes).ok_or(refuse(DropReason::RuntFrame))?;
     let id = network_of(tables, port, frame.vlan);
-    let net = tables.net(id).ok_or((NetId::NONE, DropReason::UnknownVlan))?;
+    let net = tables.net(id).ok_or(refuse(DropReason::UnknownVlan))?;
     let origin = Origin { net: id, mac: frame.source, vtep: Ipv4Addr::UNSPECIFIED };
-    payload(net, &frame, packet).map(|content| (origin, content)).map_err(|reason| (id, reason))
+    let start = frame.len;
+    let (ip, segment) = payload(net, frame, bytes).map_err(|what| Aside { origin, what, start })?;
+    if ip.protocol() == protocol::UDP
+        && let Some(vtep) = tunnel_end(tables, id, ip.destination(), udp_destination(&ip, segment))
+    {
+        let start = start + usize::from(ip.header_len()) + TUNNEL_HEADERS_LEN;
+        return inner(tables, &origin, vtep, &ip, segment, start);
+    }
+    let key = flow_key(id, &ip, segment);
+    Ok(Found { arrival: Arrival { origin, net, ip, key }, start, tos: ip.tos() })
 }
 
 /// The network of a port's untagged (0) or tagged frames.
@@ -109,48 +171,51 @@ fn tunnel_end(tables: &Tables, net: NetId, destination: Ipv4Addr, udp_port: u16)
     tables.vteps.iter().position(is_it).map(|at| VtepId(at as u16))
 }
 
-/// The frame inside a VXLAN packet. `underlay` is where the outer packet is counted until the VNI is known.
+/// The frame inside a VXLAN packet, which begins at `start`. `underlay` is where the outer packet is counted until the VNI
+/// is known.
 #[inline(always)]
-fn inner<B: Buffer>(
-    tables: &Tables,
-    underlay: NetId,
+fn inner<'t>(
+    tables: &'t Tables,
+    underlay: &Origin,
     vtep: VtepId,
     outer: &Ipv4,
-    packet: &mut B,
-) -> Result<Arrival, Refused> {
-    let (vni, header_len) = tunnel_headers(outer, packet).map_err(|reason| (underlay, reason))?;
+    segment: &[u8],
+    start: usize,
+) -> Result<Found<'t>, Aside> {
+    let refuse = |reason| Aside { origin: *underlay, what: Other::Refused(reason), start };
+    let (vni, bytes) = tunnel_headers(outer, segment).map_err(refuse)?;
     let id = tables.vnis.lookup(vtep, vni);
-    let net = tables.net(id).ok_or((underlay, DropReason::UnknownVni))?;
-    packet.strip(header_len);
+    let net = tables.net(id).ok_or(refuse(DropReason::UnknownVni))?;
 
-    let refuse = |reason| (id, reason);
-    let frame = ethernet::parse(packet.bytes()).ok_or(refuse(DropReason::RuntFrame))?;
+    let unknown = Origin { net: id, ..*underlay };
+    let refuse = |reason| Aside { origin: unknown, what: Other::Refused(reason), start };
+    let frame = ethernet::parse(bytes).ok_or(refuse(DropReason::RuntFrame))?;
     if frame.len != ethernet::HEADER_LEN {
         return Err(refuse(DropReason::VxlanInnerVlan));
     }
-    let mut content = payload(net, &frame, packet).map_err(refuse)?;
-    if let Content::Ip(ip) = &mut content {
-        let tos = vxlan::decap_tos(outer.tos, ip.tos).ok_or(refuse(DropReason::EcnNotCapable))?;
-        if tos != ip.tos {
-            ipv4::set_tos(packet.bytes_mut(), tos);
-            ip.tos = tos;
-        }
-    }
-    Ok((Origin { net: id, mac: frame.source, vtep: outer.source }, content))
+    let origin = Origin { net: id, mac: frame.source, vtep: outer.source() };
+    let start = start + ethernet::HEADER_LEN;
+    let aside = |what| Aside { origin, what, start };
+    let (ip, segment) = payload(net, frame, bytes).map_err(aside)?;
+    let tos = vxlan::decap_tos(outer.tos(), ip.tos());
+    let tos = tos.ok_or(aside(Other::Refused(DropReason::EcnNotCapable)))?;
+    let key = flow_key(id, &ip, segment);
+    Ok(Found { arrival: Arrival { origin, net, ip, key }, start, tos })
 }
 
-/// Checks outer IPv4, UDP and VXLAN header and cuts what follows the UDP datagram. Returns the VNI and how many bytes of
-/// headers stand before the inner frame.
+/// UDP and VXLAN header.
+const TUNNEL_HEADERS_LEN: usize = udp::HEADER_LEN + vxlan::HEADER_LEN;
+
+/// Checks outer IPv4, UDP and VXLAN header; `segment` begins with the UDP header. Returns the VNI and the inner frame,
+/// without what follows the UDP datagram.
 #[inline(always)]
-fn tunnel_headers<B: Buffer>(outer: &Ipv4, packet: &mut B) -> Result<(u32, usize), DropReason> {
+fn tunnel_headers<'a>(outer: &Ipv4, segment: &'a [u8]) -> Result<(u32, &'a [u8]), DropReason> {
     if outer.is_fragment() {
         return Err(DropReason::VxlanFragment);
     }
-    if outer.source.is_multicast() || outer.source.is_broadcast() || outer.source.is_unspecified() {
+    if outer.source().is_multicast() || outer.source().is_broadcast() || outer.source().is_unspecified() {
         return Err(DropReason::MartianSource);
     }
-    let header_len = usize::from(outer.header_len);
-    let segment = packet.bytes().get(header_len..).unwrap_or(&[]);
     let head = udp::parse(segment).ok_or(DropReason::VxlanTruncated)?;
     let datagram = &segment[..usize::from(head.len)];
     if head.checksum != 0 && !udp_checksum_is_right(outer, datagram) {
@@ -160,61 +225,63 @@ fn tunnel_headers<B: Buffer>(outer: &Ipv4, packet: &mut B) -> Result<(u32, usize
         BadVxlan::Truncated => DropReason::VxlanTruncated,
         BadVxlan::Flags => DropReason::VxlanFlags,
     })?;
-    packet.truncate(header_len + usize::from(head.len));
-    Ok((vni, header_len + udp::HEADER_LEN + vxlan::HEADER_LEN))
+    Ok((vni, &datagram[TUNNEL_HEADERS_LEN..]))
 }
 
 #[inline(never)]
 fn udp_checksum_is_right(ip: &Ipv4, datagram: &[u8]) -> bool {
-    let pseudo = checksum::pseudo_header(ip.source, ip.destination, ip.protocol, datagram.len() as u16);
+    let pseudo = checksum::pseudo_header(ip.source(), ip.destination(), ip.protocol(), datagram.len() as u16);
     checksum::sum(datagram, pseudo) == 0xffff
 }
 
 /// The UDP destination port; 0 for a later fragment or a cut segment.
 #[inline(always)]
-fn udp_destination<B: Buffer>(packet: &B, ip: &Ipv4) -> u16 {
-    let segment = packet.bytes().get(usize::from(ip.header_len)..).unwrap_or(&[]);
+fn udp_destination(ip: &Ipv4, segment: &[u8]) -> u16 {
     if ip.is_later_fragment() { 0 } else { udp::ports(segment).1 }
 }
 
-/// What an Ethernet frame on `net` holds; the header comes off.
+/// The IPv4 header in the Ethernet frame `bytes` on `net`, and what the header describes.
 #[inline(always)]
-fn payload<B: Buffer>(net: &Net, frame: &Ethernet, packet: &mut B) -> Result<Content, DropReason> {
+fn payload<'a>(net: &Net, frame: Ethernet, bytes: &'a [u8]) -> Result<(Ipv4, &'a [u8]), Other> {
     if frame.source.is_group() {
-        return Err(DropReason::SourceMac);
+        return Err(DropReason::SourceMac.into());
     }
-    let to_group = frame.destination.is_group();
-    if frame.destination != net.mac && !to_group {
-        return Err(DropReason::NotOurMac);
+    if frame.destination != net.mac || frame.ethertype != ethertype::IPV4 {
+        return Err(not_ours_or_not_ip(net, bytes));
     }
-    packet.strip(frame.len);
+    Ok(ipv4::split(&bytes[frame.len..])?)
+}
+
+/// What an Ethernet frame holds that is not IPv4 to our MAC.
+#[cold]
+fn not_ours_or_not_ip(net: &Net, bytes: &[u8]) -> Other {
+    let Some(frame) = ethernet::parse(bytes) else { return DropReason::RuntFrame.into() };
+    let packet = &bytes[frame.len..];
+    if frame.destination != net.mac && !frame.destination.is_group() {
+        return DropReason::NotOurMac.into();
+    }
     match frame.ethertype {
-        ethertype::IPV4 => {
-            let ip = ipv4::parse(packet.bytes())?;
-            if to_group {
-                // RFC 1812 §5.3.4: what came as link-layer broadcast is not forwarded.
-                let multicast = ip.destination.is_multicast();
-                return Err(if multicast { DropReason::Multicast } else { DropReason::Broadcast });
-            }
-            packet.truncate(usize::from(ip.total_len));
-            Ok(Content::Ip(ip))
-        }
-        ethertype::ARP => arp::parse(packet.bytes()).map(Content::Arp).ok_or(DropReason::ArpMalformed),
-        ethertype::RARP => Ok(Content::Announcement),
-        _ => Err(DropReason::UnknownEthertype),
+        ethertype::IPV4 => match ipv4::parse(packet) {
+            Err(bad) => bad.into(),
+            // RFC 1812 §5.3.4: what came as link-layer broadcast is not forwarded.
+            Ok(ip) if ip.destination().is_multicast() => DropReason::Multicast.into(),
+            Ok(_) => DropReason::Broadcast.into(),
+        },
+        ethertype::ARP => Other::Arp,
+        ethertype::RARP => Other::Announcement,
+        _ => DropReason::UnknownEthertype.into(),
     }
 }
 
-/// The flow that an IPv4 packet belongs to.
+/// The flow that an IPv4 packet belongs to; `segment` is what follows its header.
 #[inline(always)]
-pub fn flow_key(net: NetId, ip: &Ipv4, packet: &[u8]) -> FlowKey {
-    let segment = packet.get(usize::from(ip.header_len)..).unwrap_or(&[]);
+pub fn flow_key(net: NetId, ip: &Ipv4, segment: &[u8]) -> FlowKey {
     let later = ip.is_later_fragment();
-    let (source_port, destination_port) = match ip.protocol {
+    let (source_port, destination_port) = match ip.protocol() {
         _ if later => (0, 0),
         protocol::TCP | protocol::UDP => udp::ports(segment),
         protocol::ICMP => (icmp::echo_id(segment).unwrap_or(0), 0),
         _ => (0, 0),
     };
-    FlowKey::new(net, ip.source, ip.destination, ip.protocol, source_port, destination_port, later)
+    FlowKey::new(net, ip.source(), ip.destination(), ip.protocol(), source_port, destination_port, later)
 }

@@ -43,12 +43,19 @@ const fn entropy_port(hash: u64) -> u16 {
 }
 
 /// Everything that the headers in front of a packet say; ready to be put on it, and on its fragments.
+///
+/// All fields are there with and without tunnel, so that they stay in registers where an `Option` would be built in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Encap<'a> {
+    ends: Ends,
+    /// The network whose port sends it: its own, or the underlay's.
+    carrier: &'a Net,
     port: PortId,
     vlan: Option<Vid>,
-    ends: Ends,
-    tunnel: Option<Tunnel<'a>>,
+    /// `Some` with tunnel, and then `vni` and `way` mean something.
+    vtep: Option<&'a Vtep>,
+    vni: u32,
+    way: Way,
 }
 
 /// Finds out how an IPv4 packet reaches a neighbour on `net`. `hash` gives the outer source port, `tos` the outer ECN.
@@ -59,21 +66,27 @@ pub struct Encap<'a> {
 pub fn encap<'a>(
     tables: &'a Tables,
     neighbours: &NeighbourTable,
-    net: &Net,
+    net: &'a Net,
     adjacency: &Adjacency,
     hash: u64,
     tos: u8,
 ) -> Result<Encap<'a>, NotSent> {
     let ends = Ends { destination: adjacency.mac, source: net.mac, ethertype: ethertype::IPV4 };
     match net.link {
-        Link::Port { port, vlan } => Ok(Encap { port, vlan, ends, tunnel: None }),
+        Link::Port { port, vlan } => {
+            Ok(Encap { ends, carrier: net, port, vlan, vtep: None, vni: 0, way: Way::default() })
+        }
         Link::Vxlan { .. } => {
             let (remote, next) = adjacency.tunnel.ok_or(UNUSABLE)?;
             let Reach::Resolved(next) = neighbours.reach(next) else { return Err(NotSent::Wait) };
-            let way =
-                Way { remote, next: next.mac, source_port: entropy_port(hash), tos: vxlan::encap_tos(tos) };
-            let tunnel = Tunnel::new(tables, net, way)?;
-            Ok(Encap { port: tunnel.port, vlan: None, ends, tunnel: Some(tunnel) })
+            let way = Way {
+                remote: remote.to_bits(),
+                next: next.mac,
+                source_port: entropy_port(hash),
+                tos: vxlan::encap_tos(tos),
+            };
+            let Tunnel { vtep, underlay, port, vlan, vni } = Tunnel::of(tables, net)?;
+            Ok(Encap { ends, carrier: underlay, port, vlan, vtep: Some(vtep), vni: vni.get(), way })
         }
     }
 }
@@ -85,9 +98,12 @@ impl Encap<'_> {
     /// The reason to drop the packet, which is unchanged.
     #[inline(always)]
     pub fn put_on<B: Buffer>(&self, packet: &mut B) -> Result<PortId, DropReason> {
-        match &self.tunnel {
+        match self.vtep {
             None => self.ends.put_on(packet, self.vlan)?,
-            Some(tunnel) => tunnel.put_on(packet, Some(&self.ends))?,
+            Some(vtep) => {
+                let outer = Outer { vtep, underlay: self.carrier, vlan: self.vlan, vni: self.vni };
+                outer.put_on(packet, &self.way, Some(&self.ends))?;
+            }
         }
         Ok(self.port)
     }
@@ -106,10 +122,10 @@ pub fn encap_frame<B: Buffer>(
     packet: &mut B,
 ) -> Result<PortId, DropReason> {
     let source_port = ENTROPY_BASE | net.prefix.addr().to_bits() as u16;
-    let tunnel =
-        Tunnel::new(tables, net, Way { remote, next, source_port, tos: 0 }).map_err(|_| UNUSABLE_REASON)?;
-    tunnel.put_on(packet, None)?;
-    Ok(tunnel.port)
+    let Tunnel { vtep, underlay, port, vlan, vni } = Tunnel::of(tables, net).map_err(|_| UNUSABLE_REASON)?;
+    let way = Way { remote: remote.to_bits(), next, source_port, tos: 0 };
+    Outer { vtep, underlay, vlan, vni: vni.get() }.put_on(packet, &way, None)?;
+    Ok(port)
 }
 
 /// Puts the tag of a network without tunnel on an untagged Ethernet frame that control built, and says which port sends it.
@@ -166,38 +182,48 @@ impl Ends {
 }
 
 /// What differs from flow to flow in the outer headers of a network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Way {
-    remote: Ipv4Addr,
+    /// An address, as a number: four bytes would be moved one by one.
+    remote: u32,
     next: MacAddr,
     source_port: u16,
     tos: u8,
 }
 
-/// Everything that the outer headers say.
-#[derive(Clone, Copy, Debug)]
+/// What a VXLAN network's frames travel by.
 struct Tunnel<'a> {
     vtep: &'a Vtep,
     underlay: &'a Net,
     port: PortId,
     vlan: Option<Vid>,
     vni: Vni,
-    way: Way,
 }
 
 impl<'a> Tunnel<'a> {
     #[inline(always)]
-    fn new(tables: &'a Tables, net: &Net, way: Way) -> Result<Tunnel<'a>, NotSent> {
+    fn of(tables: &'a Tables, net: &Net) -> Result<Tunnel<'a>, NotSent> {
         let Link::Vxlan { vtep, vni } = net.link else { return Err(UNUSABLE) };
         let vtep = tables.vteps.get(vtep.index()).ok_or(UNUSABLE)?;
         let underlay = tables.net(vtep.underlay).ok_or(UNUSABLE)?;
         let Link::Port { port, vlan } = underlay.link else { return Err(UNUSABLE) };
-        Ok(Tunnel { vtep, underlay, port, vlan, vni, way })
+        Ok(Tunnel { vtep, underlay, port, vlan, vni })
     }
+}
 
+/// The outer headers of a network's frames.
+#[derive(Clone, Copy, Debug)]
+struct Outer<'a> {
+    vtep: &'a Vtep,
+    underlay: &'a Net,
+    vlan: Option<Vid>,
+    vni: u32,
+}
+
+impl Outer<'_> {
     /// Puts the outer headers on in one go, and the inner Ethernet header if there is none yet.
     #[inline(always)]
-    fn put_on<B: Buffer>(&self, packet: &mut B, inner: Option<&Ends>) -> Result<(), DropReason> {
+    fn put_on<B: Buffer>(&self, packet: &mut B, way: &Way, inner: Option<&Ends>) -> Result<(), DropReason> {
         let inner_len = if inner.is_some() { ethernet::HEADER_LEN } else { 0 };
         let total_len = packet.bytes().len() + inner_len + OUTER_LEN;
         if total_len > usize::from(self.underlay.mtu.get()) {
@@ -205,10 +231,10 @@ impl<'a> Tunnel<'a> {
         }
         let link_len = ethernet::header_len(self.vlan);
         let frame = packet.prepend(link_len + OUTER_LEN + inner_len).ok_or(DropReason::NoHeadroom)?;
-        ethernet::emit(frame, self.way.next, self.underlay.mac, self.vlan, ethertype::IPV4);
+        ethernet::emit(frame, way.next, self.underlay.mac, self.vlan, ethertype::IPV4);
         let outer = &mut frame[link_len..];
         ipv4::NewHeader {
-            tos: self.way.tos,
+            tos: way.tos,
             total_len: total_len as u16,
             // RFC 7348 §4.3: VTEPs do not fragment; with DF the identification means nothing (RFC 6864).
             id: 0,
@@ -216,12 +242,12 @@ impl<'a> Tunnel<'a> {
             ttl: OUTER_TTL,
             protocol: protocol::UDP,
             source: self.vtep.address,
-            destination: self.way.remote,
+            destination: Ipv4Addr::from_bits(way.remote),
         }
         .emit(outer);
         let udp_len = (total_len - ipv4::HEADER_LEN) as u16;
         let udp = &mut outer[ipv4::HEADER_LEN..];
-        vxlan::emit(udp, self.way.source_port, self.vtep.udp_port, udp_len, self.vni.get());
+        vxlan::emit(udp, way.source_port, self.vtep.udp_port, udp_len, self.vni);
         if let Some(ends) = inner {
             let frame = &mut udp[udp::HEADER_LEN + vxlan::HEADER_LEN..];
             ethernet::emit(frame, ends.destination, ends.source, None, ends.ethertype);

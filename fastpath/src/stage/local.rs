@@ -27,10 +27,10 @@ pub enum Answer {
 /// # Errors
 /// The reason to drop it.
 pub fn answer<B: Buffer>(ip: &Ipv4, packet: &mut B) -> Result<Answer, DropReason> {
-    if ip.protocol != protocol::ICMP || ip.is_fragment() {
+    if ip.protocol() != protocol::ICMP || ip.is_fragment() {
         return Ok(Answer::Punt);
     }
-    let header_len = usize::from(ip.header_len);
+    let header_len = usize::from(ip.header_len());
     let bytes = packet.bytes_mut();
     let (_, message) = bytes.split_at_mut_checked(header_len).ok_or(DropReason::IcmpMalformed)?;
     match icmp::to_us(message) {

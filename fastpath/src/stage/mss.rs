@@ -15,10 +15,10 @@ const HEADERS: u16 = 40;
 /// packet without SYN.
 #[inline(always)]
 pub fn clamp(packet: &mut [u8], ip: &Ipv4, ingress: Mtu, egress: Mtu) -> bool {
-    if ip.protocol != protocol::TCP || ip.is_later_fragment() {
+    if ip.protocol() != protocol::TCP || ip.is_later_fragment() {
         return false;
     }
-    let Some(segment) = packet.get_mut(usize::from(ip.header_len)..) else { return false };
+    let Some(segment) = packet.get_mut(usize::from(ip.header_len())..) else { return false };
     tcp::is_syn(segment) && tcp::clamp_mss(segment, ingress.min(egress).get() - HEADERS)
 }
 

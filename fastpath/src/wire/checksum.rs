@@ -24,10 +24,22 @@ pub fn sum(bytes: &[u8], start: u16) -> u16 {
 #[inline(always)]
 fn fold(mut total: u64) -> u16 {
     total = (total >> 32) + (total & 0xffff_ffff);
-    total = (total >> 16) + (total & 0xffff);
-    total = (total >> 16) + (total & 0xffff);
-    total = (total >> 16) + (total & 0xffff);
-    total as u16
+    total = (total >> 32) + (total & 0xffff_ffff);
+    // Both halves added to each other: the carry of the lower sum goes into the upper one, which is the result.
+    let word = total as u32;
+    (word.wrapping_add(word.rotate_left(16)) >> 16) as u16
+}
+
+/// The checksum field of a header of so many 32-bit words, given as numbers, whose checksum field is zero.
+#[inline(always)]
+pub fn of_words<const N: usize>(words: [u32; N]) -> u16 {
+    !fold(words.into_iter().map(u64::from).sum())
+}
+
+/// Whether the words of a header, given as numbers, sum up right.
+#[inline(always)]
+pub fn verify_words<const N: usize>(words: [u32; N]) -> bool {
+    fold(words.into_iter().map(u64::from).sum()) == 0xffff
 }
 
 /// The checksum field for `bytes`, whose checksum field is zero.

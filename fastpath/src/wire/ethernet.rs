@@ -5,7 +5,7 @@
 //!  | destination | source | type | payload               | type 0x8100 | PCP DEI VID | type | payload
 //! ```
 
-use super::{be16, put16};
+use super::{be16, be32, be64, put16};
 use crate::types::{MacAddr, Vid};
 
 /// Bytes of an untagged header.
@@ -44,11 +44,9 @@ pub struct Ethernet {
 #[inline(always)]
 pub fn parse(frame: &[u8]) -> Option<Ethernet> {
     let head = frame.first_chunk::<HEADER_LEN>()?;
-    // Two overlapping loads give both addresses without copying byte by byte.
-    let destination =
-        u64::from_be_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]) >> 16;
-    let source =
-        u64::from_be_bytes([head[4], head[5], head[6], head[7], head[8], head[9], head[10], head[11]]);
+    // In two loads; the first ends with the upper part of the source.
+    let (upper, lower) = (be64(head, 0), be32(head, 8));
+    let (destination, source) = (upper >> 16, upper << 32 | u64::from(lower));
     let mut ethernet = Ethernet {
         destination: MacAddr::from_u64(destination),
         source: MacAddr::from_u64(source),
@@ -74,8 +72,9 @@ pub const fn header_len(vlan: Option<Vid>) -> usize {
 #[inline(always)]
 pub fn emit(frame: &mut [u8], destination: MacAddr, source: MacAddr, vlan: Option<Vid>, ethertype: u16) {
     if let Some(head) = frame.first_chunk_mut::<12>() {
-        head[..6].copy_from_slice(&destination.octets());
-        head[6..].copy_from_slice(&source.octets());
+        let (destination, source) = (destination.to_u64(), source.to_u64());
+        head[..8].copy_from_slice(&(destination << 16 | source >> 32).to_be_bytes());
+        head[8..].copy_from_slice(&(source as u32).to_be_bytes());
     }
     match vlan {
         None => put16(frame, 12, ethertype),

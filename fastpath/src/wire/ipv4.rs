@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{be16, checksum, put16};
+use super::{be16, be32, checksum, put16};
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -46,44 +46,92 @@ pub enum BadIpv4 {
     SourceRoute,
 }
 
-/// A checked header.
+/// A checked header. Kept as the words that it is on the wire: three registers on the packet's way, not eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4 {
-    /// Header bytes, options included: 20 to 60.
-    pub header_len: u8,
-    /// DSCP and ECN.
-    pub tos: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// What follows the header.
-    pub protocol: u8,
-    /// Header and payload bytes; never beyond the bytes that were parsed.
-    pub total_len: u16,
-    /// DF, MF and fragment offset.
-    pub fragment: u16,
-    /// From whom.
-    pub source: Ipv4Addr,
-    /// To whom.
-    pub destination: Ipv4Addr,
+    /// Version, IHL, TOS, total length, identification, flags and offset.
+    first: u64,
+    /// TTL, protocol, checksum, source.
+    second: u64,
+    destination: u32,
 }
 
 impl Ipv4 {
+    /// Header bytes, options included: 20 to 60.
+    #[inline(always)]
+    pub const fn header_len(&self) -> u8 {
+        (self.first >> 54) as u8 & 0x3c
+    }
+
+    /// DSCP and ECN.
+    #[inline(always)]
+    pub const fn tos(&self) -> u8 {
+        (self.first >> 48) as u8
+    }
+
+    /// Header and payload bytes; never beyond the bytes that were parsed.
+    #[inline(always)]
+    pub const fn total_len(&self) -> u16 {
+        (self.first >> 32) as u16
+    }
+
+    /// DF, MF and fragment offset.
+    #[inline(always)]
+    pub const fn fragment(&self) -> u16 {
+        self.first as u16
+    }
+
+    /// Time to live.
+    #[inline(always)]
+    pub const fn ttl(&self) -> u8 {
+        (self.second >> 56) as u8
+    }
+
+    /// What follows the header.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        (self.second >> 48) as u8
+    }
+
+    /// From whom.
+    #[inline(always)]
+    pub const fn source(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.second as u32)
+    }
+
+    /// To whom.
+    #[inline(always)]
+    pub const fn destination(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.destination)
+    }
+
+    /// The same header with another TOS.
+    #[inline(always)]
+    pub const fn with_tos(self, tos: u8) -> Ipv4 {
+        Ipv4 { first: self.first & !(0xff << 48) | (tos as u64) << 48, ..self }
+    }
+
+    /// The same header of a packet of another length.
+    pub const fn with_total_len(self, len: u16) -> Ipv4 {
+        Ipv4 { first: self.first & !(0xffff << 32) | (len as u64) << 32, ..self }
+    }
+
     /// Not the first fragment: there are no ports in it.
     #[inline(always)]
     pub const fn is_later_fragment(&self) -> bool {
-        self.fragment & OFFSET != 0
+        self.fragment() & OFFSET != 0
     }
 
     /// Any fragment.
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
-        self.fragment & (OFFSET | MF) != 0
+        self.fragment() & (OFFSET | MF) != 0
     }
 
     /// Must not be fragmented.
     #[inline(always)]
     pub const fn dont_fragment(&self) -> bool {
-        self.fragment & DF != 0
+        self.fragment() & DF != 0
     }
 }
 
@@ -94,52 +142,53 @@ impl Ipv4 {
 /// [`BadIpv4`] says which check failed.
 #[inline(always)]
 pub fn parse(packet: &[u8]) -> Result<Ipv4, BadIpv4> {
+    split(packet).map(|(ip, _)| ip)
+}
+
+/// As [`parse`]; also returns what follows the header, up to the total length.
+///
+/// # Errors
+/// [`BadIpv4`].
+#[inline(always)]
+pub fn split(packet: &[u8]) -> Result<(Ipv4, &[u8]), BadIpv4> {
     let Some(h) = packet.first_chunk::<HEADER_LEN>() else { return Err(BadIpv4::Truncated) };
-    if h[0] >> 4 != 4 {
+    let words = [be32(h, 0), be32(h, 4), be32(h, 8), be32(h, 12), be32(h, 16)];
+    let pair = |high, low| u64::from(high) << 32 | u64::from(low);
+    let ip =
+        Ipv4 { first: pair(words[0], words[1]), second: pair(words[2], words[3]), destination: words[4] };
+    if ip.first >> 60 != 4 {
         return Err(BadIpv4::Version);
     }
-    let header_len = usize::from(h[0] & 0x0f) * 4;
-    let total_len = u16::from_be_bytes([h[2], h[3]]);
-    if header_len < HEADER_LEN || header_len > usize::from(total_len) {
+    let (header_len, total_len) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
+    if header_len < HEADER_LEN || header_len > total_len {
         return Err(BadIpv4::HeaderLength);
     }
-    if usize::from(total_len) > packet.len() {
+    if total_len > packet.len() {
         return Err(BadIpv4::Truncated);
     }
-    let right = if header_len == HEADER_LEN {
-        checksum::verify(h)
-    } else {
-        check_options(&packet[HEADER_LEN..header_len])?;
-        checksum::verify(&packet[..header_len])
-    };
-    if !right {
+    if header_len > HEADER_LEN {
+        check_options(&packet[..header_len])?;
+    } else if !checksum::verify_words(words) {
         return Err(BadIpv4::Checksum);
     }
-    Ok(Ipv4 {
-        header_len: header_len as u8,
-        tos: h[1],
-        ttl: h[8],
-        protocol: h[9],
-        total_len,
-        fragment: u16::from_be_bytes([h[6], h[7]]),
-        source: Ipv4Addr::new(h[12], h[13], h[14], h[15]),
-        destination: Ipv4Addr::new(h[16], h[17], h[18], h[19]),
-    })
+    Ok((ip, &packet[header_len..total_len]))
 }
 
 /// Option kinds that change the path: refused (RFC 7126 §4.3, §4.4).
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 
-fn check_options(options: &[u8]) -> Result<(), BadIpv4> {
-    for option in Options(options) {
+/// Checks the options of a header that has some, and its checksum.
+#[cold]
+fn check_options(header: &[u8]) -> Result<(), BadIpv4> {
+    for option in Options(&header[HEADER_LEN..]) {
         match option {
             None => return Err(BadIpv4::Options),
             Some([LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..]) => return Err(BadIpv4::SourceRoute),
             Some(_) => {}
         }
     }
-    Ok(())
+    if checksum::verify(header) { Ok(()) } else { Err(BadIpv4::Checksum) }
 }
 
 /// The options of a header, each as its bytes; `None` once for a malformed one, then nothing more.
@@ -242,18 +291,19 @@ impl NewHeader {
     #[inline(always)]
     pub fn emit(&self, packet: &mut [u8]) {
         let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
-        h[0] = 0x45;
-        h[1] = self.tos;
-        h[2..4].copy_from_slice(&self.total_len.to_be_bytes());
-        h[4..6].copy_from_slice(&self.id.to_be_bytes());
-        h[6..8].copy_from_slice(&self.fragment.to_be_bytes());
-        h[8] = self.ttl;
-        h[9] = self.protocol;
-        h[10..12].copy_from_slice(&[0, 0]);
-        h[12..16].copy_from_slice(&self.source.octets());
-        h[16..20].copy_from_slice(&self.destination.octets());
-        let check = checksum::of(h);
-        h[10..12].copy_from_slice(&check.to_be_bytes());
+        // The checksum is taken from the words before they are written: reading back what was just written in other
+        // widths would wait for the stores.
+        let mut words = [
+            0x4500_0000 | u32::from(self.tos) << 16 | u32::from(self.total_len),
+            u32::from(self.id) << 16 | u32::from(self.fragment),
+            u32::from(self.ttl) << 24 | u32::from(self.protocol) << 16,
+            self.source.to_bits(),
+            self.destination.to_bits(),
+        ];
+        words[2] |= u32::from(checksum::of_words(words));
+        for (bytes, word) in h.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *bytes = word.to_be_bytes();
+        }
     }
 }
 
@@ -304,7 +354,7 @@ mod tests {
     fn what_a_router_must_refuse_is_refused_with_its_reason() {
         let good = header(0, 64);
         let read = parse(&good).unwrap();
-        assert_eq!((read.total_len, read.ttl, read.dont_fragment()), (24, 64, true));
+        assert_eq!((read.total_len(), read.ttl(), read.dont_fragment()), (24, 64, true));
         type Break = fn(&mut [u8; 24]);
         let broken: [(&str, Break, BadIpv4); 5] = [
             ("version", |h| h[0] = 0x65, BadIpv4::Version),
@@ -348,14 +398,14 @@ mod tests {
             set_tos(&mut packet, new_tos);
             swap_addresses(&mut packet);
             let read = parse(&packet).unwrap();
-            prop_assert_eq!((read.ttl, read.tos), (ttl - 1, new_tos));
+            prop_assert_eq!((read.ttl(), read.tos()), (ttl - 1, new_tos));
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(read) = parse(&bytes) {
-                prop_assert!(usize::from(read.total_len) <= bytes.len());
-                prop_assert!(usize::from(read.header_len) <= usize::from(read.total_len));
+                prop_assert!(usize::from(read.total_len()) <= bytes.len());
+                prop_assert!(usize::from(read.header_len()) <= usize::from(read.total_len()));
             }
         }
     }

@@ -21,6 +21,24 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
     }
 }
 
+/// Reads 32 bits in network order; 0 beyond the end (callers have checked the length).
+#[inline(always)]
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    match bytes.get(at..at + 4) {
+        Some(b) => u32::from_be_bytes([b[0], b[1], b[2], b[3]]),
+        None => 0,
+    }
+}
+
+/// Reads 64 bits in network order; 0 beyond the end (callers have checked the length).
+#[inline(always)]
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..at + 8) {
+        Some(b) => u64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+        None => 0,
+    }
+}
+
 /// Writes 16 bits in network order; nothing beyond the end.
 #[inline(always)]
 fn put16(bytes: &mut [u8], at: usize, value: u16) {
