@@ -7,24 +7,26 @@ use crate::types::Nanos;
 pub struct RateLimit {
     interval_ns: u64,
     slack_ns: u64,
-    /// When the next event would be due if they came evenly.
+    /// When the next event would be due if they came evenly; it may run ahead of the clock by `slack_ns`.
     due_ns: u64,
 }
 
 impl RateLimit {
     /// `rate` is per second; 0 lets nothing pass. `burst` is at least 1.
     pub const fn new(rate: u32, burst: u32) -> RateLimit {
-        let interval_ns = if rate == 0 { u64::MAX / 2 } else { 1_000_000_000 / rate as u64 };
+        if rate == 0 {
+            return RateLimit { interval_ns: 0, slack_ns: 0, due_ns: u64::MAX };
+        }
+        let interval_ns = 1_000_000_000 / rate as u64;
         let slack = if burst > 1 { burst as u64 - 1 } else { 0 };
-        let first_ns = if rate == 0 { u64::MAX } else { 0 };
-        RateLimit { interval_ns, slack_ns: interval_ns.saturating_mul(slack), due_ns: first_ns }
+        RateLimit { interval_ns, slack_ns: interval_ns.saturating_mul(slack), due_ns: 0 }
     }
 
     /// Whether one more event may pass now.
     #[inline]
     pub fn take(&mut self, now: Nanos) -> bool {
-        let due = self.due_ns.max(now.0.saturating_sub(self.slack_ns));
-        if due > now.0 {
+        let due = self.due_ns.max(now.0);
+        if due > now.0.saturating_add(self.slack_ns) {
             return false;
         }
         self.due_ns = due + self.interval_ns;
@@ -45,6 +47,8 @@ mod tests {
             (from_ms..to_ms).filter(|&ms| limit.take(Nanos::from_ms(ms))).count()
         };
         assert_eq!(within(&mut limit, 1_001, 2_001), 100);
+        let mut young = RateLimit::new(100, 10);
+        assert_eq!((0..50).filter(|_| young.take(Nanos(7))).count(), 10, "at the start of time, too");
         assert!(!(0..5).any(|_| RateLimit::new(0, 10).take(Nanos::from_ms(99))));
     }
 }
