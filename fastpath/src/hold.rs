@@ -6,7 +6,7 @@ use crate::{pipeline::Packet, types::Nanos};
 
 /// Destinations share this many places for the bound per destination.
 const CLASSES: usize = 256;
-/// How often a waiting packet is tried again.
+/// How often waiting packets are tried again, all in one go: so they leave in the order in which they came.
 const RETRY: Nanos = Nanos::from_ms(5);
 
 /// One that waits.
@@ -58,7 +58,8 @@ impl<B> HoldQueue<B> {
             return Err((buffer, packet));
         }
         self.by_class[class] += 1;
-        self.queue.push_back(Held { buffer, packet, deadline, retry: Nanos(now.0 + RETRY.0) });
+        let retry = Nanos((now.0 / RETRY.0 + 1) * RETRY.0);
+        self.queue.push_back(Held { buffer, packet, deadline, retry });
         Ok(())
     }
 
