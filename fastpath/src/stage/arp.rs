@@ -26,8 +26,8 @@ pub enum Answer {
 pub fn answer<B: Buffer>(net: &Net, origin: &Origin, arp: &Arp, packet: &mut B) -> (Answer, Option<Notice>) {
     let for_us = net.owns(arp.target);
     let tells = |reply| {
-        // A probe has no sender address (RFC 5227 §2.1.1), and our own addresses are not learned from others.
-        let speaks = !arp.sender.is_unspecified() && !net.owns(arp.sender);
+        // A probe has no sender address (RFC 5227 §2.1.1), and our own frames tell us nothing.
+        let speaks = !arp.sender.is_unspecified() && arp.sender_mac != net.mac;
         let (ip, mac, vtep) = (arp.sender, arp.sender_mac, vtep_of(origin));
         speaks.then_some(Notice::Arp { net: origin.net, ip, mac, vtep, reply })
     };
@@ -43,6 +43,8 @@ pub fn answer<B: Buffer>(net: &Net, origin: &Origin, arp: &Arp, packet: &mut B) 
             (Answer::Taken, tells(true))
         }
         _ if arp.is_announcement() => (Answer::Taken, tells(false)),
+        // Somebody uses our address; control says whose it is (RFC 5227 §2.4).
+        _ if net.owns(arp.sender) => (Answer::NotOurs, tells(false)),
         _ => (Answer::NotOurs, None),
     }
 }
