@@ -101,6 +101,8 @@ pub struct Packet {
     tracked: bool,
     /// The gateway's own (an answer, an ICMP error, from the namespace): TTL stays, no ICMP errors about it.
     own: bool,
+    /// It waited for a neighbour and is tried again; its flow entry has counted it.
+    waited: bool,
     candidate: Option<FlowId>,
 }
 
@@ -239,7 +241,8 @@ impl<B: Buffer> Engine<B> {
     pub fn retry(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
         for _ in 0..BURST {
             let Some(held) = self.holds.pop_due(round.now) else { break };
-            let (buffer, packet) = (held.buffer, held.packet);
+            let (buffer, mut packet) = (held.buffer, Packet { waited: true, ..held.packet });
+            self.probe(&mut packet);
             if round.now < held.deadline {
                 self.forward_until(round, buffer, &packet, held.deadline);
             } else {
@@ -315,8 +318,8 @@ impl<B: Buffer> Engine<B> {
         } else {
             vrf.fib.prefetch(ip.destination());
         }
-        let (tracked, own, candidate) = (vrf.tracked, false, None);
-        Some(Packet { origin, vrf: net.vrf, mtu: net.mtu, ip, key, hash, tracked, own, candidate })
+        let (tracked, own, waited, candidate) = (vrf.tracked, false, false, None);
+        Some(Packet { origin, vrf: net.vrf, mtu: net.mtu, ip, key, hash, tracked, own, waited, candidate })
     }
 
     /// Compares tags and asks for the record.
@@ -412,17 +415,35 @@ impl<B: Buffer> Engine<B> {
             return self.decide(round, packet);
         }
         let generation = round.tables.vrf(packet.vrf).map_or(0, |vrf| vrf.generation);
-        match self.flows.get(&packet.key, packet.hash, packet.candidate) {
+        match self.entry(packet) {
             Some((id, program))
                 if program.generation == generation && program.from_vtep == packet.origin.vtep =>
             {
-                self.counters.event(Event::FlowHit);
-                self.flows.touch(id, usize::from(packet.ip.total_len()), round.now.tick());
+                if !packet.waited {
+                    self.counters.event(Event::FlowHit);
+                    self.flows.touch(id, usize::from(packet.ip.total_len()), round.now.tick());
+                }
                 Ok(program)
             }
             Some(_) => self.learn_again(round, packet),
             None => self.learn(round, packet),
         }
+    }
+
+    /// The entry of the packet's flow.
+    #[inline(always)]
+    fn entry(&self, packet: &Packet) -> Option<(FlowId, Program)> {
+        match packet.candidate {
+            None => self.entry_made_since(packet),
+            candidate => self.flows.get(&packet.key, packet.hash, candidate),
+        }
+    }
+
+    /// The probe found nothing; a packet before this one in the burst may have made the entry since.
+    #[cold]
+    #[inline(never)]
+    fn entry_made_since(&self, packet: &Packet) -> Option<(FlowId, Program)> {
+        self.flows.get(&packet.key, packet.hash, self.flows.probe(packet.hash))
     }
 
     /// Puts a program into effect on a packet that fits.
@@ -503,7 +524,9 @@ impl<B: Buffer> Engine<B> {
     #[cold]
     #[inline(never)]
     fn learn(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
-        self.counters.event(Event::FlowMiss);
+        if !packet.waited {
+            self.counters.event(Event::FlowMiss);
+        }
         let program = self.decide(round, packet)?;
         let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
         self.count_learned(round.now, packet, learned, Event::FlowLearn);
@@ -515,7 +538,7 @@ impl<B: Buffer> Engine<B> {
     #[inline(never)]
     fn learn_again(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
         let program = self.decide(round, packet)?;
-        if let Some((id, _)) = self.flows.get(&packet.key, packet.hash, packet.candidate) {
+        if let Some((id, _)) = self.entry(packet) {
             let learned = self.flows.relearn(id, &packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowRedecide);
         }
@@ -532,7 +555,9 @@ impl<B: Buffer> Engine<B> {
         match learned {
             Ok(id) => {
                 self.counters.event(event);
-                self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick());
+                if event == Event::FlowLearn || !packet.waited {
+                    self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick());
+                }
             }
             // Plain forwarding needs no entry: the packet goes on, only slower (docs/adr/0003-flow-table-full.md).
             Err(NotLearned::Full) => self.counters.event(Event::FlowFull),

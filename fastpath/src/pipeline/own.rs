@@ -149,9 +149,9 @@ impl<B: Buffer> Engine<B> {
         buffer.truncate(usize::from(ip.total_len()));
         let hash = self.flows.hash(&key);
         let origin = Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
-        let (tracked, own, candidate) = (false, true, None);
+        let (tracked, own, waited, candidate) = (false, true, false, None);
         let mtu = Mtu::LARGEST;
-        let packet = Packet { origin, vrf, mtu, ip, key, hash, tracked, own, candidate };
+        let packet = Packet { origin, vrf, mtu, ip, key, hash, tracked, own, waited, candidate };
         self.forward(round, buffer, &packet);
     }
 }
