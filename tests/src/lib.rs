@@ -1,5 +1,5 @@
 //! Tests that see everything, and what they stand on: [`lab`] builds networks of real kernel hosts around a real
-//! gateway, [`packet`] writes packets as text.
+//! gateway, [`gateway`] runs one in the test's process on ports of memory, [`packet`] writes packets as text.
 
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tidegate_fastpath::io::pcap;
 use tidegate_tests::{
-    gateway::TestGateway,
+    gateway::Gateway as InProcess,
     golden::{self, Golden},
     lab::{Gateway, Lab, gateway::binary, wait_for},
     packet::describe,
@@ -92,5 +92,5 @@ fn expected_drops(golden: &Golden) -> BTreeMap<String, u64> {
         .lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(name, n)| (name.to_owned(), n.parse().unwrap()));
-    counts.filter(|(name, _)| TestGateway::is_drop(name)).collect()
+    counts.filter(|(name, _)| InProcess::is_drop(name)).collect()
 }
