@@ -6,5 +6,6 @@ pub mod gateway;
 pub mod local;
 pub mod metrics;
 pub mod neighbour;
+pub mod show;
 pub mod state;
 pub mod vtep;

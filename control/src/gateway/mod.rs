@@ -76,7 +76,6 @@ pub struct Gateway {
     rings: RingSide,
     counters: Vec<Arc<Counters>>,
     flows: FlowReader,
-    generation: u64,
 }
 
 impl Gateway {
@@ -121,10 +120,8 @@ impl Gateway {
             rings: RingSide::new(rings, gateway.limits.ring),
             counters,
             flows,
-            generation: 0,
         };
-        made.compiled = Compiled::default();
-        made.rebuild(now, None);
+        made.rebuild(now);
         Ok((made, parts))
     }
 
@@ -138,9 +135,8 @@ impl Gateway {
             return Err(Problems(refused));
         }
         self.desired = self.desired.next(config);
-        let previous = std::mem::take(&mut self.compiled);
-        self.rebuild(now, Some(&previous));
-        Ok(self.generation)
+        self.rebuild(now);
+        Ok(self.generation())
     }
 
     /// Takes what workers sent, runs the neighbour machine, and hands frames back. Returns how much there was to do.
@@ -173,8 +169,7 @@ impl Gateway {
     pub fn set_ports(&mut self, ports: HashMap<Id, PortFact>, now: Nanos) {
         if self.ports != ports {
             self.ports = ports;
-            let previous = std::mem::take(&mut self.compiled);
-            self.rebuild(now, Some(&previous));
+            self.rebuild(now);
         }
     }
 
@@ -225,7 +220,7 @@ impl Gateway {
 
     /// How often tables were published.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.compiled.tables.generation
     }
 
     /// Whether every worker has seen the present generation.
@@ -236,7 +231,7 @@ impl Gateway {
     /// Starts over after a fault of the control thread: nothing that workers see is taken back; the tables are compiled
     /// and published anew, and every neighbour is confirmed.
     pub fn recover(&mut self, now: Nanos) {
-        self.rebuild(now, None);
+        self.rebuild(now);
         self.machine.recover(now);
     }
 
@@ -244,8 +239,7 @@ impl Gateway {
     fn check_next_hops(&mut self, now: Nanos) {
         let unreachable = self.unreachable();
         if unreachable != self.facts.unreachable {
-            let previous = std::mem::take(&mut self.compiled);
-            self.rebuild(now, Some(&previous));
+            self.rebuild(now);
         }
     }
 
@@ -254,15 +248,9 @@ impl Gateway {
     }
 
     /// Compiles, publishes, and tells the neighbour machine.
-    fn rebuild(&mut self, now: Nanos, previous: Option<&Compiled>) {
-        self.facts.ports = self.port_facts();
-        if let Some(previous) = previous {
-            let machine = &self.machine;
-            self.facts.unreachable = previous.next_hops().filter(|key| machine.is_silent(*key)).collect();
-        }
-        self.generation += 1;
-        let mut compiled = compile(&self.desired, &self.facts, previous);
-        compiled.tables.generation = self.generation;
+    fn rebuild(&mut self, now: Nanos) {
+        self.facts = Facts { ports: self.port_facts(), unreachable: self.unreachable() };
+        let compiled = compile(&self.desired, &self.facts, Some(&self.compiled));
         self.tables.publish(compiled.tables.clone());
         self.compiled = compiled;
         self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));

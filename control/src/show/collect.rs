@@ -1,0 +1,444 @@
+//! From the control side to rows.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+};
+
+use serde::Serialize;
+use tidegate_fastpath::{
+    counter::{Counter, Counters, NetCounters},
+    flow::FlowView,
+    reason::{DropReason, Event, PuntReason},
+    table::{Link, Net, neighbour::Reach},
+    types::{Nanos, NetId, VrfId},
+};
+
+use super::{
+    BooksRow, DropRow, FLOWS_DEFAULT, Filter, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow,
+    Table, VpcRow, VtepRow, WorkerRow,
+};
+use crate::{
+    compile::routes::{RouteStatus, Target},
+    config::{Id, TableKey},
+    gateway::Gateway,
+    neighbour::RemoteVtep,
+    state::NetKey,
+};
+
+/// What a device says of itself, beside what workers count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Its driver.
+    pub driver: String,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// What it counted, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Everything that rows are made of.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// The control side.
+    pub gateway: &'a mut Gateway,
+    /// Devices by port id.
+    pub devices: &'a HashMap<Id, Device>,
+    /// Namespaces that are served.
+    pub namespaces: &'a [String],
+    /// Starts of the control thread after a fault.
+    pub control_restarts: u64,
+    /// The time.
+    pub now: Nanos,
+}
+
+/// The rows of a table as JSON.
+///
+/// # Errors
+/// A sentence, when the filter names what does not exist.
+pub fn collect(mut from: Source<'_>, table: Table, filter: &Filter) -> Result<serde_json::Value, String> {
+    let scope = Scope::new(from.gateway, filter)?;
+    let from = &mut from;
+    let rows = match table {
+        Table::Status => list(status(from)),
+        Table::Ports => list(ports(from)),
+        Table::Workers => list(workers(from)),
+        Table::Vpcs => list(vpcs(from, &scope)),
+        Table::Networks => list(networks(from, &scope)),
+        Table::Routes => list(routes(from, &scope)),
+        Table::Neighbors => list(neighbors(from, &scope)),
+        Table::Vteps => list(vteps(from)),
+        Table::Flows => return Ok(list(flows(from, &scope, filter.limit.unwrap_or(FLOWS_DEFAULT)))),
+        Table::Drops => list(drops(from, &scope)),
+    };
+    Ok(match (rows, filter.limit) {
+        (serde_json::Value::Array(mut rows), Some(limit)) => {
+            rows.truncate(limit);
+            rows.into()
+        }
+        (rows, _) => rows,
+    })
+}
+
+fn list<T: Serialize>(rows: Vec<T>) -> serde_json::Value {
+    // Rows are plain structs with text keys, which serialize.
+    serde_json::to_value(rows).unwrap_or_default()
+}
+
+/// The networks and tables that a filter lets through.
+struct Scope {
+    table: Option<VrfId>,
+    net: Option<NetId>,
+}
+
+impl Scope {
+    fn new(gateway: &Gateway, filter: &Filter) -> Result<Scope, String> {
+        let desired = gateway.desired();
+        let table = |name: &String| {
+            let found = desired.vrfs().find(|(_, key)| key.to_string() == *name);
+            found.map(|(vrf, _)| vrf).ok_or_else(|| {
+                let known: Vec<_> = desired.vrfs().map(|(_, key)| key.to_string()).collect();
+                format!("there is no VPC `{name}`; known are {}", known.join(", "))
+            })
+        };
+        let net = |name: &String| {
+            let found = desired.nets().find(|(_, key)| key.id().as_str() == name);
+            found.map(|(net, _)| net).ok_or_else(|| format!("there is no network `{name}`; see `show networks`"))
+        };
+        Ok(Scope {
+            table: filter.vpc.as_ref().map(table).transpose()?,
+            net: filter.network.as_ref().map(net).transpose()?,
+        })
+    }
+
+    fn has_table(&self, vrf: VrfId) -> bool {
+        self.table.is_none_or(|t| t == vrf)
+    }
+
+    fn has_net(&self, gateway: &Gateway, net: NetId) -> bool {
+        let vrf = gateway.compiled().tables.net(net).map(|n| n.vrf);
+        self.net.is_none_or(|n| n == net) && (self.table.is_none() || vrf == self.table)
+    }
+}
+
+/// The name of a network.
+pub(crate) fn net_name(gateway: &Gateway, net: NetId) -> String {
+    gateway.desired().net_key(net).map_or_else(|| format!("({net})"), |key| key.id().to_string())
+}
+
+/// The name of a routing table.
+pub(crate) fn table_name(gateway: &Gateway, vrf: VrfId) -> String {
+    gateway.desired().vrf_key(vrf).map_or_else(|| format!("({vrf})"), TableKey::to_string)
+}
+
+fn status(from: &mut Source<'_>) -> Vec<StatusRow> {
+    let (flows, flows_max) = from.gateway.flow_fill();
+    vec![StatusRow {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generation: from.gateway.generation(),
+        live: from.gateway.is_live(),
+        uptime_s: from.now.0 / 1_000_000_000,
+        flows,
+        flows_max,
+        neighbors: from.gateway.machine().len(),
+        neighbors_max: from.gateway.machine().capacity(),
+        namespaces: from.namespaces.to_vec(),
+        control_restarts: from.control_restarts,
+    }]
+}
+
+fn ports(from: &mut Source<'_>) -> Vec<PortRow> {
+    let gateway = &from.gateway;
+    let configured = &gateway.desired().config().gateway.ports;
+    let row = |port: &crate::config::Port| {
+        let id = gateway.desired().port(&port.id)?;
+        let fact = gateway.facts().ports.get(&id);
+        let sum = |volume: fn(&Counters, usize) -> Option<u64>| {
+            gateway.counters().iter().filter_map(|c| volume(c, id.index())).sum()
+        };
+        let device = from.devices.get(&port.id).cloned().unwrap_or_default();
+        let addresses = port.subnet.iter().flat_map(|s| {
+            s.addresses.iter().map(move |a| format!("{a}/{}", s.prefix.prefix_len()))
+        });
+        Some(PortRow {
+            id: port.id.to_string(),
+            device: port.device.clone(),
+            driver: device.driver,
+            up: fact.is_some_and(|f| f.up),
+            mac: fact.map(|f| f.mac.to_string()).unwrap_or_default(),
+            mtu: port.mtu.get(),
+            addresses: addresses.collect(),
+            rx_queues: device.rx_queues,
+            tx_queues: device.tx_queues,
+            rx_packets: sum(|c, i| c.ports.get(i).map(|p| p.rx.packets.get())),
+            rx_bytes: sum(|c, i| c.ports.get(i).map(|p| p.rx.bytes.get())),
+            tx_packets: sum(|c, i| c.ports.get(i).map(|p| p.tx.packets.get())),
+            tx_bytes: sum(|c, i| c.ports.get(i).map(|p| p.tx.bytes.get())),
+            device_counters: device.counters,
+        })
+    };
+    configured.iter().filter_map(row).collect()
+}
+
+fn workers(from: &mut Source<'_>) -> Vec<WorkerRow> {
+    let lcores = &from.gateway.desired().config().gateway.workers;
+    let parts = from.gateway.counters().iter().zip(from.gateway.rings()).zip(lcores);
+    let row = |(id, ((counters, rings), lcore)): (u16, _)| {
+        let counters: &Counters = counters;
+        let rings: &tidegate_fastpath::channel::Rings = rings;
+        let lcore: &crate::config::LcoreId = lcore;
+        let books = counters.books();
+        let named = |names: &mut dyn Iterator<Item = (&'static str, u64)>| {
+            names.map(|(name, n)| (name.to_owned(), n)).collect()
+        };
+        WorkerRow {
+            id,
+            lcore: lcore.0,
+            busy_cycles: counters.poll.busy_cycles.get(),
+            idle_cycles: counters.poll.idle_cycles.get(),
+            books: BooksRow {
+                rx: books.rx,
+                originated: books.originated,
+                tx: books.tx,
+                drops: books.drops,
+                punts: books.punts,
+                held: books.held,
+            },
+            bursts: counters.poll.bursts.iter().map(Counter::get).collect(),
+            events: named(&mut Event::ALL.iter().map(|e| (e.label(), counters.events[e.index()].get()))),
+            punts: named(&mut PuntReason::ALL.iter().map(|r| (r.label(), counters.punts[r.index()].get()))),
+            rings: [rings.notices.len(), rings.punts.len(), rings.injects.len()],
+        }
+    };
+    (0u16..).zip(parts).map(row).collect()
+}
+
+fn vpcs(from: &mut Source<'_>, scope: &Scope) -> Vec<VpcRow> {
+    let gateway = &from.gateway;
+    let tables = &gateway.compiled().tables;
+    let mut neighbors: HashMap<VrfId, usize> = HashMap::new();
+    for neighbour in gateway.machine().neighbours(from.now) {
+        if let Some(net) = tables.net(neighbour.net) {
+            *neighbors.entry(net.vrf).or_default() += 1;
+        }
+    }
+    let row = |vpc: &crate::config::Vpc| {
+        let vrf = gateway.desired().vrf(&TableKey::Vpc(vpc.id.clone()))?;
+        let routes = gateway.compiled().routes(vrf);
+        let namespace = format!("tg-{}", vpc.id);
+        scope.has_table(vrf).then(|| VpcRow {
+            id: vpc.id.to_string(),
+            account: vpc.account.clone(),
+            networks: tables.nets.iter().flatten().filter(|n| n.vrf == vrf).count(),
+            routes: routes.len(),
+            routes_in_force: routes.iter().filter(|r| r.in_force()).count(),
+            neighbors: neighbors.get(&vrf).copied().unwrap_or_default(),
+            tracked: vpc.flow_tracking,
+            namespace: from.namespaces.contains(&namespace).then_some(namespace),
+        })
+    };
+    gateway.desired().config().vpcs.iter().filter_map(row).collect()
+}
+
+fn networks(from: &mut Source<'_>, scope: &Scope) -> Vec<NetworkRow> {
+    let gateway = &from.gateway;
+    let mut neighbors: HashMap<NetId, usize> = HashMap::new();
+    for neighbour in gateway.machine().neighbours(from.now) {
+        *neighbors.entry(neighbour.net).or_default() += 1;
+    }
+    let row = |(id, key): (NetId, &NetKey)| {
+        let net = gateway.compiled().tables.net(id)?;
+        let sum = |volume: fn(&NetCounters) -> u64| -> u64 {
+            gateway.counters().iter().filter_map(|c| c.nets.get(id.index())).map(volume).sum()
+        };
+        Some(NetworkRow {
+            id: key.id().to_string(),
+            kind: match key {
+                NetKey::Port(_) => "underlay",
+                NetKey::Public(_) => "public",
+                NetKey::Vpc(_) => "vpc",
+            }
+            .to_owned(),
+            table: table_name(gateway, net.vrf),
+            prefix: net.prefix.to_string(),
+            addresses: net.addresses.to_vec(),
+            mac: net.mac.to_string(),
+            mtu: net.mtu.get(),
+            link: link(gateway, net),
+            neighbors: neighbors.get(&id).copied().unwrap_or_default(),
+            ingress_packets: sum(|c| c.ingress.packets.get()),
+            ingress_bytes: sum(|c| c.ingress.bytes.get()),
+            egress_packets: sum(|c| c.egress.packets.get()),
+            egress_bytes: sum(|c| c.egress.bytes.get()),
+            drops: sum(|c| c.drops.iter().map(Counter::get).sum()),
+        })
+    };
+    let wanted = gateway.desired().nets().filter(|(id, _)| scope.has_net(gateway, *id));
+    wanted.filter_map(row).collect()
+}
+
+fn link(gateway: &Gateway, net: &Net) -> String {
+    match net.link {
+        Link::Port { port, vlan } => {
+            let port = gateway.desired().port_key(port).map(Id::to_string).unwrap_or_default();
+            vlan.map_or_else(|| format!("port {port}"), |vlan| format!("port {port} vlan {vlan}"))
+        }
+        Link::Vxlan { vtep, vni } => {
+            let vtep = gateway.compiled().tables.vteps.get(vtep.index());
+            let vtep = vtep.map(|v| format!("{}:{}", v.address, v.udp_port)).unwrap_or_default();
+            format!("vxlan {vni} on {vtep}")
+        }
+    }
+}
+
+fn routes(from: &mut Source<'_>, scope: &Scope) -> Vec<RouteRow> {
+    let gateway = &from.gateway;
+    let row = |status: &RouteStatus| RouteRow {
+        table: table_name(gateway, status.vrf),
+        destination: status.destination.to_string(),
+        kind: status.kind.to_string(),
+        target: match status.target {
+            Target::Net(net) => net_name(gateway, net),
+            Target::NextHop(ip) => format!("via {ip}"),
+            Target::Blackhole => "blackhole".to_owned(),
+            Target::Vrf(vrf) => format!("table {}", table_name(gateway, vrf)),
+        },
+        priority: status.priority,
+        next_hop: status.next_hop.map(|(_, ip)| ip),
+        network: status.next_hop.map(|(net, _)| net_name(gateway, net)),
+        in_force: status.in_force(),
+        why_not: status.why_not.map(|why| why.to_string()),
+    };
+    let tables = gateway.desired().vrfs().filter(|(vrf, _)| scope.has_table(*vrf));
+    tables.flat_map(|(vrf, _)| gateway.compiled().routes(vrf)).map(row).collect()
+}
+
+fn neighbors(from: &mut Source<'_>, scope: &Scope) -> Vec<NeighborRow> {
+    let gateway = &from.gateway;
+    let mut found: Vec<_> =
+        gateway.machine().neighbours(from.now).filter(|n| scope.has_net(gateway, n.net)).collect();
+    found.sort_unstable_by_key(|n| (n.net, n.ip));
+    let row = |n: crate::neighbour::NeighbourView| NeighborRow {
+        network: net_name(gateway, n.net),
+        address: n.ip,
+        mac: n.mac.map(|mac| mac.to_string()),
+        vtep: n.vtep,
+        state: n.phase.label().to_owned(),
+        confirmed_ms: n.confirmed_ago.map(|ns| ns / 1_000_000),
+        pinned: n.pinned,
+    };
+    found.into_iter().map(row).collect()
+}
+
+fn vteps(from: &mut Source<'_>) -> Vec<VtepRow> {
+    let gateway = &from.gateway;
+    let tables = &gateway.compiled().tables;
+    let mut rows = Vec::new();
+    let mut remotes: BTreeMap<(u16, Ipv4Addr), Vec<RemoteVtep>> = BTreeMap::new();
+    let mut networks: HashMap<u16, usize> = HashMap::new();
+    let end = |net: NetId| match tables.net(net)?.link {
+        Link::Vxlan { vtep, .. } => Some(vtep.0),
+        Link::Port { .. } => None,
+    };
+    for remote in gateway.machine().remote_vteps(from.now) {
+        if let Some(vtep) = end(remote.net) {
+            remotes.entry((vtep, remote.address)).or_default().push(remote);
+        }
+    }
+    for net in tables.nets.iter().flatten() {
+        if let Link::Vxlan { vtep, .. } = net.link {
+            *networks.entry(vtep.0).or_default() += 1;
+        }
+    }
+    for (number, vtep) in (0u16..).zip(&tables.vteps) {
+        let ours = VtepRow {
+            local: vtep.address,
+            udp_port: vtep.udp_port,
+            remote: None,
+            configured: true,
+            networks: networks.get(&number).copied().unwrap_or_default(),
+            heard_ms: None,
+            next_hop: None,
+            state: None,
+        };
+        let of_this = remotes.range((number, Ipv4Addr::UNSPECIFIED)..=(number, Ipv4Addr::BROADCAST));
+        let remote = of_this.map(|((_, address), seen)| VtepRow {
+            remote: Some(*address),
+            configured: seen.iter().any(|r| r.configured),
+            networks: seen.iter().filter(|r| r.heard_ago.is_some()).count(),
+            heard_ms: seen.iter().filter_map(|r| r.heard_ago).min().map(|ns| ns / 1_000_000),
+            next_hop: seen.iter().find_map(|r| r.next_hop),
+            state: seen.iter().find_map(|r| r.underlay).map(|phase| phase.label().to_owned()),
+            ..ours.clone()
+        });
+        let remote: Vec<_> = remote.collect();
+        rows.push(ours);
+        rows.extend(remote);
+    }
+    rows
+}
+
+fn flows(from: &mut Source<'_>, scope: &Scope, limit: usize) -> Vec<FlowRow> {
+    let mut found: Vec<FlowView> = Vec::new();
+    if limit > 0 {
+        let nets: Vec<bool> = (0..from.gateway.compiled().tables.nets.len())
+            .map(|i| scope.has_net(from.gateway, NetId(i as u16)))
+            .collect();
+        from.gateway.flows().for_each(|flow| {
+            if nets.get(flow.key.net().index()).copied().unwrap_or_default() {
+                found.push(flow);
+            }
+            found.len() < limit
+        });
+    }
+    let gateway = &from.gateway;
+    let now = from.now.tick();
+    let row = |flow: FlowView| {
+        let reach = gateway.machine().table().reach(flow.program.next);
+        let adjacency = match reach {
+            Reach::Resolved(adjacency) => Some(adjacency),
+            Reach::Incomplete | Reach::Failed | Reach::Gone => None,
+        };
+        FlowRow {
+            network: net_name(gateway, flow.key.net()),
+            source: flow.key.source(),
+            source_port: flow.key.source_port(),
+            destination: flow.key.destination(),
+            destination_port: flow.key.destination_port(),
+            protocol: flow.key.protocol(),
+            egress: net_name(gateway, flow.program.egress),
+            mac: adjacency.map(|a| a.mac.to_string()),
+            vtep: adjacency.and_then(|a| a.tunnel).map(|(vtep, _)| vtep),
+            packets: flow.packets,
+            bytes: flow.bytes,
+            idle_ms: (u64::from(now.age_since(flow.last_seen)) << 20) / 1_000_000,
+        }
+    };
+    found.into_iter().map(row).collect()
+}
+
+fn drops(from: &mut Source<'_>, scope: &Scope) -> Vec<DropRow> {
+    let gateway = &from.gateway;
+    let unfiltered = scope.net.is_none() && scope.table.is_none();
+    let nets = gateway.counters().first().map_or(0, |c| c.nets.len());
+    let mut rows = Vec::new();
+    for net in (0..nets).map(|i| NetId(i as u16)) {
+        let wanted = if net == NetId::NONE { unfiltered } else { unfiltered || scope.has_net(gateway, net) };
+        for reason in DropReason::ALL.iter().filter(|_| wanted) {
+            let of = |c: &Counters| c.nets.get(net.index()).map_or(0, |n| n.drops[reason.index()].get());
+            let packets: u64 = gateway.counters().iter().map(|c| of(c)).sum();
+            if packets > 0 {
+                rows.push(DropRow {
+                    network: (net != NetId::NONE).then(|| net_name(gateway, net)),
+                    reason: reason.label().to_owned(),
+                    phrase: reason.phrase().to_owned(),
+                    packets,
+                });
+            }
+        }
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.packets));
+    rows
+}
