@@ -72,6 +72,9 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Delivery {
     namespaces: Namespaces,
+    wanted: Vec<Wanted>,
+    /// Whether namespaces may exist that are wanted no more.
+    unwanted: bool,
     taps: HashMap<VrfId, (Wanted, Tap)>,
     failed: HashMap<String, Instant>,
     gone: HashSet<VrfId>,
@@ -93,6 +96,8 @@ impl Delivery {
         }
         Delivery {
             namespaces,
+            wanted: Vec::new(),
+            unwanted: false,
             taps: HashMap::new(),
             failed: HashMap::new(),
             gone: HashSet::new(),
@@ -102,10 +107,38 @@ impl Delivery {
         }
     }
 
-    /// Makes what is wanted and missing, changes what differs, removes what is not wanted. What fails is logged and tried
-    /// again after a while. Takes some milliseconds per namespace that changes.
+    /// Says which namespaces should exist; [`Delivery::step`] works on it.
+    pub fn want(&mut self, wanted: Vec<Wanted>) {
+        self.wanted = wanted;
+        self.unwanted = true;
+    }
+
+    /// Works on what is wanted: removes all namespaces that are not, or makes or changes one that is, in some
+    /// milliseconds. What fails is logged and tried again after a while. Returns whether there was something to do; call
+    /// it again and again.
+    pub async fn step(&mut self) -> bool {
+        if std::mem::take(&mut self.unwanted) || !self.gone.is_empty() {
+            self.remove_unwanted().await;
+            return true;
+        }
+        let missing = self.wanted.iter().find(|want| {
+            let same = self.taps.get(&want.vrf).is_some_and(|(w, _)| w == *want);
+            let wait = self.failed.get(&want.name).is_some_and(|at| at.elapsed() < RETRY);
+            !same && !wait
+        });
+        let Some(want) = missing.cloned() else { return false };
+        self.establish(want).await;
+        true
+    }
+
+    /// Works until everything is as wanted, or has failed.
     pub async fn sync(&mut self, wanted: Vec<Wanted>) {
-        let keep: HashMap<VrfId, &str> = wanted.iter().map(|w| (w.vrf, w.name.as_str())).collect();
+        self.want(wanted);
+        while self.step().await {}
+    }
+
+    async fn remove_unwanted(&mut self) {
+        let keep: HashMap<VrfId, &str> = self.wanted.iter().map(|w| (w.vrf, w.name.as_str())).collect();
         let leave = |vrf: &VrfId, (w, _): &mut (Wanted, Tap)| {
             keep.get(vrf) != Some(&w.name.as_str()) || self.gone.contains(vrf)
         };
@@ -113,15 +146,8 @@ impl Delivery {
         off_thread(move || tap::close_all(leaving)).await;
         self.gone.clear();
         let namespaces = self.namespaces.clone();
-        let names: HashSet<String> = wanted.iter().map(|w| w.name.clone()).collect();
+        let names: HashSet<String> = self.wanted.iter().map(|w| w.name.clone()).collect();
         off_thread(move || namespaces.remove_where(|name| !names.contains(name))).await;
-        for want in wanted {
-            let same = self.taps.get(&want.vrf).is_some_and(|(w, _)| *w == want);
-            let wait = self.failed.get(&want.name).is_some_and(|at| at.elapsed() < RETRY);
-            if !same && !wait {
-                self.establish(want).await;
-            }
-        }
     }
 
     async fn establish(&mut self, want: Wanted) {

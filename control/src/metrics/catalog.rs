@@ -44,6 +44,11 @@ catalog! {
     /// Whether every worker uses the present generation (1) or one still uses an older one (0).
     GENERATION_LIVE = Gauge "tidegate_config_generation_live" [];
 
+    /// Seconds since the gateway started.
+    UPTIME = Gauge "tidegate_uptime_seconds" [];
+    /// How often the control thread was started again after a fault; workers forwarded on.
+    CONTROL_RESTARTS = Counter "tidegate_control_restarts_total" [];
+
     /// Whether the link is up (1) or down (0).
     PORT_UP = Gauge "tidegate_port_up" ["port"];
     /// Frames received by the worker.
@@ -94,6 +99,9 @@ catalog! {
     RING_FILL = Gauge "tidegate_ring_entries" ["ring", "worker"];
     /// What the control side of the rings counted.
     RING_EVENTS = Counter "tidegate_ring_events_total" ["event"];
+
+    /// Packets to and from the namespaces of local delivery.
+    LOCAL_EVENTS = Counter "tidegate_local_events_total" ["event"];
 
     /// Flow entries in use.
     FLOWS = Gauge "tidegate_flows" [];

@@ -19,6 +19,7 @@ use tidegate_fastpath::{
 use self::sheet::Sheet;
 use crate::{
     gateway::{Gateway, RingEvent},
+    local::LocalEvent,
     neighbour::{NeighbourEvent, Phase},
     state::NetKey,
 };
@@ -47,6 +48,12 @@ pub struct Sample {
     pub buffers: (u32, u32),
     /// Whether every worker uses the present generation.
     pub live: bool,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Starts of the control thread after a fault.
+    pub control_restarts: u64,
+    /// What local delivery counted, by [`LocalEvent::index`].
+    pub local: [u64; LocalEvent::COUNT],
 }
 
 /// All metrics in the Prometheus text format.
@@ -56,6 +63,11 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     sheet.set(&catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
     sheet.set(&catalog::GENERATION, &[], gateway.generation());
     sheet.set(&catalog::GENERATION_LIVE, &[], u64::from(sample.live));
+    sheet.set(&catalog::UPTIME, &[], sample.uptime_s);
+    sheet.set(&catalog::CONTROL_RESTARTS, &[], sample.control_restarts);
+    for event in LocalEvent::ALL {
+        sheet.set(&catalog::LOCAL_EVENTS, &[event.label()], sample.local[event.index()]);
+    }
     devices(&mut sheet, gateway, sample);
     for (worker, counters) in gateway.counters().iter().enumerate() {
         let worker = worker.to_string();

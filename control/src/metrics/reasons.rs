@@ -2,7 +2,7 @@
 
 use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
 
-use crate::{gateway::RingEvent, neighbour::NeighbourEvent};
+use crate::{gateway::RingEvent, local::LocalEvent, neighbour::NeighbourEvent};
 
 /// The page.
 pub fn page() -> String {
@@ -36,6 +36,12 @@ pub fn page() -> String {
         "Ring events",
         "between workers and control",
         RingEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Local events",
+        "of delivery into namespaces",
+        LocalEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
     );
     page
 }

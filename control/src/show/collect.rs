@@ -7,6 +7,7 @@ use std::{
 
 use serde::Serialize;
 use tidegate_fastpath::{
+    channel::Rings,
     counter::{Counter, Counters, NetCounters},
     flow::FlowView,
     reason::{DropReason, Event, PuntReason},
@@ -22,6 +23,7 @@ use crate::{
     compile::routes::{RouteStatus, Target},
     config::{Id, TableKey},
     gateway::Gateway,
+    metrics::PortSample,
     neighbour::RemoteVtep,
     state::NetKey,
 };
@@ -35,8 +37,8 @@ pub struct Device {
     pub rx_queues: u16,
     /// Transmit queues.
     pub tx_queues: u16,
-    /// What it counted, by name.
-    pub counters: BTreeMap<String, u64>,
+    /// What it counted.
+    pub sample: PortSample,
 }
 
 /// Everything that rows are made of.
@@ -105,7 +107,9 @@ impl Scope {
         };
         let net = |name: &String| {
             let found = desired.nets().find(|(_, key)| key.id().as_str() == name);
-            found.map(|(net, _)| net).ok_or_else(|| format!("there is no network `{name}`; see `show networks`"))
+            found
+                .map(|(net, _)| net)
+                .ok_or_else(|| format!("there is no network `{name}`; see `show networks`"))
         };
         Ok(Scope {
             table: filter.vpc.as_ref().map(table).transpose()?,
@@ -124,12 +128,12 @@ impl Scope {
 }
 
 /// The name of a network.
-pub(crate) fn net_name(gateway: &Gateway, net: NetId) -> String {
+fn net_name(gateway: &Gateway, net: NetId) -> String {
     gateway.desired().net_key(net).map_or_else(|| format!("({net})"), |key| key.id().to_string())
 }
 
 /// The name of a routing table.
-pub(crate) fn table_name(gateway: &Gateway, vrf: VrfId) -> String {
+fn table_name(gateway: &Gateway, vrf: VrfId) -> String {
     gateway.desired().vrf_key(vrf).map_or_else(|| format!("({vrf})"), TableKey::to_string)
 }
 
@@ -159,9 +163,10 @@ fn ports(from: &mut Source<'_>) -> Vec<PortRow> {
             gateway.counters().iter().filter_map(|c| volume(c, id.index())).sum()
         };
         let device = from.devices.get(&port.id).cloned().unwrap_or_default();
-        let addresses = port.subnet.iter().flat_map(|s| {
-            s.addresses.iter().map(move |a| format!("{a}/{}", s.prefix.prefix_len()))
-        });
+        let addresses = port
+            .subnet
+            .iter()
+            .flat_map(|s| s.addresses.iter().map(move |a| format!("{a}/{}", s.prefix.prefix_len())));
         Some(PortRow {
             id: port.id.to_string(),
             device: port.device.clone(),
@@ -176,7 +181,14 @@ fn ports(from: &mut Source<'_>) -> Vec<PortRow> {
             rx_bytes: sum(|c, i| c.ports.get(i).map(|p| p.rx.bytes.get())),
             tx_packets: sum(|c, i| c.ports.get(i).map(|p| p.tx.packets.get())),
             tx_bytes: sum(|c, i| c.ports.get(i).map(|p| p.tx.bytes.get())),
-            device_counters: device.counters,
+            device_counters: [
+                ("rx_missed", device.sample.rx_missed),
+                ("rx_errors", device.sample.rx_errors),
+                ("rx_no_buffer", device.sample.rx_no_buffer),
+                ("tx_errors", device.sample.tx_errors),
+            ]
+            .map(|(name, n)| (name.to_owned(), n))
+            .into(),
         })
     };
     configured.iter().filter_map(row).collect()
@@ -185,34 +197,31 @@ fn ports(from: &mut Source<'_>) -> Vec<PortRow> {
 fn workers(from: &mut Source<'_>) -> Vec<WorkerRow> {
     let lcores = &from.gateway.desired().config().gateway.workers;
     let parts = from.gateway.counters().iter().zip(from.gateway.rings()).zip(lcores);
-    let row = |(id, ((counters, rings), lcore)): (u16, _)| {
-        let counters: &Counters = counters;
-        let rings: &tidegate_fastpath::channel::Rings = rings;
-        let lcore: &crate::config::LcoreId = lcore;
-        let books = counters.books();
-        let named = |names: &mut dyn Iterator<Item = (&'static str, u64)>| {
-            names.map(|(name, n)| (name.to_owned(), n)).collect()
-        };
-        WorkerRow {
-            id,
-            lcore: lcore.0,
-            busy_cycles: counters.poll.busy_cycles.get(),
-            idle_cycles: counters.poll.idle_cycles.get(),
-            books: BooksRow {
-                rx: books.rx,
-                originated: books.originated,
-                tx: books.tx,
-                drops: books.drops,
-                punts: books.punts,
-                held: books.held,
-            },
-            bursts: counters.poll.bursts.iter().map(Counter::get).collect(),
-            events: named(&mut Event::ALL.iter().map(|e| (e.label(), counters.events[e.index()].get()))),
-            punts: named(&mut PuntReason::ALL.iter().map(|r| (r.label(), counters.punts[r.index()].get()))),
-            rings: [rings.notices.len(), rings.punts.len(), rings.injects.len()],
-        }
-    };
-    (0u16..).zip(parts).map(row).collect()
+    (0u16..).zip(parts).map(|(id, ((counters, rings), lcore))| worker(id, lcore.0, counters, rings)).collect()
+}
+
+fn worker(id: u16, lcore: u16, counters: &Counters, rings: &Rings) -> WorkerRow {
+    let books = counters.books();
+    let event = |e: &Event| (e.label().to_owned(), counters.events[e.index()].get());
+    let punt = |r: &PuntReason| (r.label().to_owned(), counters.punts[r.index()].get());
+    WorkerRow {
+        id,
+        lcore,
+        busy_cycles: counters.poll.busy_cycles.get(),
+        idle_cycles: counters.poll.idle_cycles.get(),
+        books: BooksRow {
+            rx: books.rx,
+            originated: books.originated,
+            tx: books.tx,
+            drops: books.drops,
+            punts: books.punts,
+            held: books.held,
+        },
+        bursts: counters.poll.bursts.iter().map(Counter::get).collect(),
+        events: Event::ALL.iter().map(event).collect(),
+        punts: PuntReason::ALL.iter().map(punt).collect(),
+        rings: [rings.notices.len(), rings.punts.len(), rings.injects.len()],
+    }
 }
 
 fn vpcs(from: &mut Source<'_>, scope: &Scope) -> Vec<VpcRow> {

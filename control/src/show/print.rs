@@ -1,10 +1,11 @@
 //! Tables for people.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets::NOTHING};
+use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use serde::de::DeserializeOwned;
 
 use super::{
-    DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, Table, VpcRow, VtepRow, WorkerRow,
+    DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, Table, VpcRow, VtepRow,
+    WorkerRow,
 };
 
 /// A row of a table for people.
@@ -39,7 +40,7 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
 fn grid<T: Columns + DeserializeOwned>(json: &str) -> Result<String, serde_json::Error> {
     let rows: Vec<T> = serde_json::from_str(json)?;
     let mut grid = Grid::new();
-    grid.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    grid.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     grid.set_header(T::HEAD.iter().map(|head| head.to_uppercase()));
     grid.add_rows(rows.iter().map(Columns::cells));
     let numbers = |column: usize| {
@@ -80,7 +81,8 @@ mod tests {
 
     #[test]
     fn ages_are_short() {
-        let ages = [(999, "999ms"), (59_999, "59s"), (61_000, "1m01s"), (7_260_000, "2h01m"), (90_000_000, "1d01h")];
+        let ages =
+            [(999, "999ms"), (59_999, "59s"), (61_000, "1m01s"), (7_260_000, "2h01m"), (90_000_000, "1d01h")];
         for (ms, text) in ages {
             assert_eq!(age(ms), text);
         }

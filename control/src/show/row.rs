@@ -84,8 +84,18 @@ pub struct PortRow {
 
 impl Columns for PortRow {
     const HEAD: &'static [&'static str] = &[
-        "port", "device", "link", "mac", "mtu", "addresses", "queues", "rx packets", "rx bytes", "tx packets",
-        "tx bytes", "device drops",
+        "port",
+        "device",
+        "link",
+        "mac",
+        "mtu",
+        "addresses",
+        "queues",
+        "rx packets",
+        "rx bytes",
+        "tx packets",
+        "tx bytes",
+        "device drops",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -240,7 +250,15 @@ pub struct NetworkRow {
 
 impl Columns for NetworkRow {
     const HEAD: &'static [&'static str] = &[
-        "network", "table", "prefix", "addresses", "mtu", "link", "neighbors", "in packets", "out packets",
+        "network",
+        "table",
+        "prefix",
+        "addresses",
+        "mtu",
+        "link",
+        "neighbors",
+        "in packets",
+        "out packets",
         "drops",
     ];
 
@@ -326,7 +344,8 @@ pub struct NeighborRow {
 }
 
 impl Columns for NeighborRow {
-    const HEAD: &'static [&'static str] = &["network", "address", "mac", "vtep", "state", "confirmed", "kept"];
+    const HEAD: &'static [&'static str] =
+        &["network", "address", "mac", "vtep", "state", "confirmed", "kept"];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -1,0 +1,84 @@
+//! Talks to a running gateway over its control socket.
+
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::show::{Filter, Table};
+
+/// Longest wait for an answer; a reload waits for workers.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest answer, in bytes.
+const ANSWER_MAX: usize = 1 << 30;
+
+/// The way to one gateway.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub(super) fn new(socket: &Path) -> Client {
+        Client { socket: socket.to_owned() }
+    }
+
+    /// The rows of a table as JSON.
+    pub(super) fn show(&self, table: Table, filter: &Filter) -> Result<String> {
+        let query = serde_urlencoded::to_string(filter).context("these filters")?;
+        self.ask(Method::GET, &format!("/v1/show/{}?{query}", table.name()))
+    }
+
+    pub(super) fn post(&self, path: &str) -> Result<String> {
+        self.ask(Method::POST, path)
+    }
+
+    fn ask(&self, method: Method, path: &str) -> Result<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(async { timeout(TIMEOUT, self.exchange(method, path)).await });
+        let (status, text) = answer.map_err(|_| anyhow!("the gateway does not answer; see its log"))??;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let error = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let error = error.and_then(|e| e["error"].as_str().map(str::to_owned));
+        match (status, error) {
+            (StatusCode::UNPROCESSABLE_ENTITY, Some(problems)) => {
+                bail!("nothing has changed:\n{problems}")
+            }
+            (_, Some(error)) => bail!(error),
+            (status, None) => bail!("the gateway answers {status}: {text}"),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, String)> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header("host", "tidegate");
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+        let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
+        connection.abort();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    fn unreachable(&self, error: std::io::Error) -> anyhow::Error {
+        let socket = self.socket.display();
+        match error.kind() {
+            ErrorKind::PermissionDenied => anyhow!("no permission for {socket}; run as root"),
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => anyhow!(
+                "no gateway answers on {socket}; start one (tidegate run), or give --socket as in its gateway.control_socket"
+            ),
+            _ => anyhow!("cannot reach the gateway on {socket}: {error}"),
+        }
+    }
+}

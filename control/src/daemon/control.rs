@@ -1,0 +1,187 @@
+//! The control loop: rings, neighbours, local delivery, signals, commands. Everything here runs on the control thread, on
+//! one tokio runtime that is made anew when the watchdog starts it again.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Interval, MissedTickBehavior, interval, sleep},
+};
+use tracing::{error, info};
+
+use super::{
+    place::Place,
+    port::{self, Ports},
+    reload, server,
+    shared::{Command, Shared},
+    worker::Workers,
+};
+use crate::{
+    local::{self, Delivery, LocalEvent},
+    log::Watch,
+};
+
+/// Between two looks at the rings while nothing happens.
+const IDLE: Duration = Duration::from_millis(1);
+/// Between two looks at links, devices, workers and counters.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Packets taken from namespaces in one round.
+const RECEIVE_MAX: usize = 256;
+
+/// Why the control loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// SIGTERM or SIGINT.
+    Asked,
+    /// A worker is gone.
+    WorkerLost,
+}
+
+/// What the loop works on; outlives a fault in it.
+pub(super) struct Control<'a, P> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) ports: &'a P,
+    pub(super) workers: &'a Workers,
+    pub(super) place: &'a Place,
+    pub(super) file: &'a Path,
+    pub(super) inbox: mpsc::Receiver<Command>,
+    pub(super) fresh: bool,
+}
+
+/// What lives as long as one run of the loop.
+struct Run {
+    delivery: Delivery,
+    servers: Vec<JoinHandle<()>>,
+    watch: Watch,
+    every_second: Interval,
+    hangup: Signal,
+}
+
+/// What woke the loop.
+enum Wake {
+    End,
+    Hangup,
+    Command(Command),
+    Second,
+    Rings,
+}
+
+impl<P: Ports> Control<'_, P> {
+    /// Runs until a signal asks for the end.
+    ///
+    /// # Errors
+    /// When the loop cannot start.
+    pub(super) fn run(&mut self) -> Result<Ending> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the control thread")?;
+        let ending = runtime.block_on(self.work());
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        ending
+    }
+
+    async fn work(&mut self) -> Result<Ending> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut run = self.begin()?;
+        let ending = loop {
+            let busy = self.poll(&mut run);
+            let wake = tokio::select! {
+                biased;
+                _ = terminate.recv() => Wake::End,
+                _ = interrupt.recv() => Wake::End,
+                _ = run.hangup.recv() => Wake::Hangup,
+                Some(command) = self.inbox.recv() => Wake::Command(command),
+                _ = run.every_second.tick() => Wake::Second,
+                () = pause(busy) => Wake::Rings,
+                () = run.delivery.readable(), if !busy => Wake::Rings,
+            };
+            match wake {
+                Wake::End => break Ending::Asked,
+                Wake::Hangup => drop(self.reload(&mut run).await),
+                Wake::Command(Command::Reload(reply)) => drop(reply.send(self.reload(&mut run).await)),
+                Wake::Second => {
+                    if !self.workers.all_run() {
+                        error!("a worker ended; the gateway stops");
+                        break Ending::WorkerLost;
+                    }
+                    self.housekeeping(&mut run);
+                }
+                Wake::Rings => drop(run.delivery.step().await),
+            }
+        };
+        info!("stopping");
+        run.servers.iter().for_each(JoinHandle::abort);
+        run.delivery.close();
+        Ok(ending)
+    }
+
+    fn begin(&mut self) -> Result<Run> {
+        let servers = server::start(self.shared, self.place)?;
+        let mut every_second = interval(HOUSEKEEPING);
+        every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Only the first run is fresh: what it made is taken over after a fault.
+        let delivery = Delivery::new(self.place.socket.clone(), std::mem::take(&mut self.fresh));
+        let hangup = signal(SignalKind::hangup())?;
+        let mut run = Run { delivery, servers, watch: Watch::default(), every_second, hangup };
+        self.want_namespaces(&mut run);
+        Ok(run)
+    }
+
+    /// One round: rings, neighbours, packets to and from namespaces. Returns whether there was anything to do.
+    fn poll(&self, run: &mut Run) -> bool {
+        let mut gateway = self.shared.gateway();
+        let mut done = gateway.poll(self.shared.now());
+        while let Some(punted) = gateway.take_punted() {
+            run.delivery.deliver(punted.vrf, &punted.packet);
+        }
+        done += run.delivery.receive(&mut gateway, RECEIVE_MAX);
+        done > 0
+    }
+
+    async fn reload(&self, run: &mut Run) -> Result<reload::Reloaded, reload::ReloadError> {
+        let result = reload::reload(self.shared, self.ports, self.file).await;
+        if result.is_ok() {
+            self.want_namespaces(run);
+        }
+        result
+    }
+
+    fn want_namespaces(&self, run: &mut Run) {
+        let gateway = self.shared.gateway();
+        run.delivery.want(local::wanted(gateway.desired(), gateway.compiled()));
+    }
+
+    fn housekeeping(&self, run: &mut Run) {
+        // The watchdog takes these up and starts the control side again.
+        assert!(!self.shared.is_damaged(), "a request failed while it used the control side");
+        assert!(!run.servers.iter().any(JoinHandle::is_finished), "a server of the control side ended");
+        self.ports.log();
+        let config = self.shared.gateway().desired().config().clone();
+        let facts = port::facts(self.ports, &config);
+        {
+            let mut gateway = self.shared.gateway();
+            gateway.set_ports(facts, self.shared.now());
+            run.watch.look(&gateway, Instant::now());
+        }
+        let mut seen = self.shared.seen();
+        seen.devices = port::devices(self.ports, &config);
+        seen.buffers = self.ports.buffers();
+        seen.namespaces = run.delivery.names().map(str::to_owned).collect();
+        seen.namespaces.sort_unstable();
+        for event in LocalEvent::ALL {
+            seen.local[event.index()] = run.delivery.count(*event);
+        }
+    }
+}
+
+/// Lets other tasks run; sleeps where there was nothing to do.
+async fn pause(busy: bool) {
+    if busy { tokio::task::yield_now().await } else { sleep(IDLE).await }
+}

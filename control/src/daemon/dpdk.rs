@@ -1,0 +1,120 @@
+//! The ports of a running gateway.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use tidegate_fastpath::{
+    io::dpdk::{
+        Dpdk, DpdkIo, EalOptions, Hugepages as Pages, Lcore, LogLevel, PortSpec, check_lcores, drain_log,
+    },
+    types::{Mtu, PortId},
+};
+use tracing::{debug, error, info, warn};
+
+use super::port::Ports;
+use crate::{
+    compile::PortFact,
+    config::{Config, Hugepages, Id, Port},
+    metrics::PortSample,
+    show::Device,
+};
+
+/// DPDK's ports, by the names of the configuration.
+#[derive(Debug)]
+pub(super) struct DpdkPorts {
+    dpdk: Dpdk,
+    ids: HashMap<Id, PortId>,
+}
+
+/// Starts DPDK and all ports. Port numbers follow the order of the configuration, as those of
+/// [`Desired`](crate::state::Desired) do for a first configuration.
+///
+/// # Errors
+/// What is missing and what to do.
+pub(super) fn start(config: &Config) -> Result<(DpdkPorts, Vec<DpdkIo>)> {
+    let gateway = &config.gateway;
+    let lcores: Vec<u16> = gateway.workers.iter().chain(&gateway.control_lcore).map(|l| l.0).collect();
+    check_lcores(&lcores).context("gateway.workers")?;
+    let options = EalOptions {
+        hugepages: match gateway.hugepages {
+            Hugepages::Auto => Pages::Auto,
+            Hugepages::Required => Pages::Required,
+            Hugepages::Off => Pages::Off,
+        },
+        file_prefix: format!("tidegate-{}", std::process::id()),
+        ..EalOptions::default()
+    };
+    let ids: HashMap<Id, PortId> =
+        (0u16..).zip(&gateway.ports).map(|(n, p)| (p.id.clone(), PortId(n))).collect();
+    let specs: Vec<PortSpec> = gateway.ports.iter().map(|port| spec(port, ids[&port.id])).collect();
+    let (dpdk, ios) = Dpdk::start(&options, &specs, gateway.workers.len())?;
+    info!(hugepages = dpdk.has_hugepages(), "ports are up");
+    Ok((DpdkPorts { dpdk, ids }, ios))
+}
+
+/// Makes the calling thread known to DPDK, for as long as the result lives.
+///
+/// # Errors
+/// DPDK's own.
+pub(super) fn register(io: &DpdkIo) -> Result<Lcore, String> {
+    io.register_thread().map_err(|error| error.to_string())
+}
+
+fn spec(port: &Port, id: PortId) -> PortSpec {
+    PortSpec {
+        id,
+        name: port.id.to_string(),
+        device: port.device.clone(),
+        mtu: port.mtu,
+        queues: port.queues,
+    }
+}
+
+impl Ports for DpdkPorts {
+    fn fact(&self, port: &Port) -> Option<PortFact> {
+        let id = *self.ids.get(&port.id)?;
+        let own = self.dpdk.mac(id).inspect_err(|error| warn!("{error}")).ok()?;
+        Some(PortFact { mac: port.mac.unwrap_or(own), up: self.dpdk.link_is_up(id).unwrap_or_default() })
+    }
+
+    fn device(&self, port: &Port) -> Device {
+        let Some(id) = self.ids.get(&port.id).copied() else { return Device::default() };
+        let facts = self.dpdk.facts(id);
+        let counted = self.dpdk.stats(id).ok();
+        let counted = counted.map(|s| PortSample {
+            up: self.dpdk.link_is_up(id).unwrap_or_default(),
+            rx_missed: s.imissed,
+            rx_errors: s.ierrors,
+            rx_no_buffer: s.rx_nombuf,
+            tx_errors: s.oerrors,
+        });
+        Device {
+            driver: facts.map(|f| f.driver.to_owned()).unwrap_or_default(),
+            rx_queues: facts.map_or(0, |f| f.rx_queues),
+            tx_queues: facts.map_or(0, |f| f.tx_queues),
+            sample: counted.unwrap_or_default(),
+        }
+    }
+
+    fn set_mtu(&self, port: &Port, mtu: Mtu) -> Result<(), String> {
+        let id = self.ids.get(&port.id).copied().ok_or_else(|| format!("there is no port {}", port.id))?;
+        self.dpdk.set_mtu(id, mtu).map_err(|error| error.to_string())
+    }
+
+    fn buffers(&self) -> (u32, u32) {
+        self.dpdk.buffers()
+    }
+
+    fn log(&self) {
+        for line in drain_log() {
+            match line.level {
+                LogLevel::Critical | LogLevel::Error => {
+                    error!(target: "dpdk", "{}", line.text);
+                }
+                LogLevel::Warning => warn!(target: "dpdk", "{}", line.text),
+                LogLevel::Notice | LogLevel::Info => info!(target: "dpdk", "{}", line.text),
+                LogLevel::Debug => debug!(target: "dpdk", "{}", line.text),
+            }
+        }
+    }
+}

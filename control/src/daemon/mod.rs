@@ -1,0 +1,137 @@
+//! The daemon: ports, workers and the control thread, from start to end.
+//!
+//! The thread that calls [`run`] is the control thread. It starts the ports and one thread per worker, and then runs the
+//! control loop ([`control`]) under a watchdog ([`supervise`]): a fault there starts it again while workers forward on.
+//! SIGTERM and SIGINT end it: workers finish their bursts, and namespaces, TAPs, sockets and DPDK's files go.
+
+mod control;
+#[cfg(feature = "dpdk")]
+mod dpdk;
+mod place;
+mod port;
+mod reload;
+mod server;
+mod shared;
+mod supervise;
+mod worker;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use tidegate_fastpath::{io::Io, types::Nanos, worker::Idle};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+pub use self::reload::{ReloadError, Reloaded};
+use self::{
+    control::{Control, Ending},
+    place::Place,
+    port::Ports,
+    shared::Shared,
+    worker::Workers,
+};
+use crate::{
+    config::{self, Config, Poll, Problems},
+    gateway::Gateway,
+};
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Remove what an earlier run left instead of taking it over.
+    pub fresh: bool,
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// When it cannot be read, or [`Problems`] with everything that is wrong with it.
+pub fn read_config(file: &Path) -> Result<Config> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    config::parse(&text).map_err(|problems: Problems| problems.into())
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it did not start, or a worker that ended: one sentence that says what to do.
+#[cfg(feature = "dpdk")]
+pub fn run(options: &Options) -> Result<()> {
+    let config = read_config(&options.config)
+        .with_context(|| format!("{} does not hold", options.config.display()))?;
+    let place = Place::take(&config)?;
+    let (ports, ios) = dpdk::start(&config)?;
+    Daemon { options, config, place, ports: &ports }.run(ios, dpdk::register)
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Always: this program was built without DPDK.
+#[cfg(not(feature = "dpdk"))]
+pub fn run(options: &Options) -> Result<()> {
+    read_config(&options.config)?;
+    bail!("this program was built without DPDK and has no ports; build it with the feature `dpdk`")
+}
+
+/// Everything that a run consists of, before it begins.
+struct Daemon<'a, P> {
+    options: &'a Options,
+    config: Config,
+    place: Place,
+    ports: &'a P,
+}
+
+impl<P: Ports> Daemon<'_, P> {
+    /// Starts the workers, runs control, stops the workers.
+    fn run<I, G>(self, ios: Vec<I>, register: worker::Register<I, G>) -> Result<()>
+    where
+        I: Io + Send + 'static,
+        I::Buffer: Send,
+        G: 'static,
+    {
+        let settings = self.config.gateway.clone();
+        let idle = match settings.poll {
+            Poll::Busy => Idle::Spin,
+            Poll::Adaptive => Idle::Sleep,
+        };
+        let facts = port::facts(self.ports, &self.config);
+        let (gateway, parts) = Gateway::new(self.config, facts, Nanos(0), seed())?;
+        let workers = Workers::start(parts, ios, register, &settings.workers, idle)?;
+        worker::keep_off(&settings.workers, settings.control_lcore);
+        let (commands, inbox) = mpsc::channel(16);
+        let shared = Arc::new(Shared::new(gateway, commands));
+        info!(workers = settings.workers.len(), ports = settings.ports.len(), "the gateway forwards");
+
+        let mut control = Control {
+            shared: &shared,
+            ports: self.ports,
+            workers: &workers,
+            place: &self.place,
+            file: &self.options.config,
+            inbox,
+            fresh: self.options.fresh,
+        };
+        let ending = supervise::supervise(|| control.run(), |fault| shared.recover(fault));
+        let stopped = workers.stop();
+        drop(self.place);
+        match ending? {
+            Ending::Asked => stopped,
+            Ending::WorkerLost => stopped.and_then(|()| bail!("a worker ended; see the log above")),
+        }
+        .inspect(|()| info!("stopped"))
+        .inspect_err(|error| warn!("{error:#}"))
+    }
+}
+
+/// Differs between gateways and runs.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

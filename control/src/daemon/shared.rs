@@ -1,0 +1,117 @@
+//! What the parts of the control side share. All of them run on the control thread; the locks are held for the length of
+//! one call and never across an await, so nothing ever waits for them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use tidegate_fastpath::types::Nanos;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use super::reload::{ReloadError, Reloaded};
+use crate::{
+    config::Id,
+    gateway::Gateway,
+    local::LocalEvent,
+    metrics::{self, Sample},
+    show::{self, Device, Filter, Source, Table},
+};
+
+/// What servers ask of the control loop.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<Reloaded, ReloadError>>),
+}
+
+/// What the control loop last saw of the machine, for showing.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) devices: HashMap<Id, Device>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) buffers: (u32, u32),
+    pub(super) local: [u64; LocalEvent::COUNT],
+}
+
+/// The control side and what is known around it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    gateway: Mutex<Gateway>,
+    seen: Mutex<Seen>,
+    restarts: AtomicU64,
+    start: Instant,
+    pub(super) commands: mpsc::Sender<Command>,
+}
+
+impl Shared {
+    pub(super) fn new(gateway: Gateway, commands: mpsc::Sender<Command>) -> Shared {
+        Shared {
+            gateway: Mutex::new(gateway),
+            seen: Mutex::default(),
+            restarts: AtomicU64::new(0),
+            start: Instant::now(),
+            commands,
+        }
+    }
+
+    /// Time since the start, as workers count it (to within the milliseconds of starting up).
+    pub(super) fn now(&self) -> Nanos {
+        Nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The control side. After a fault it is taken as it is; [`Shared::recover`] has put it in order.
+    pub(super) fn gateway(&self) -> MutexGuard<'_, Gateway> {
+        self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a fault hit while the control side was being changed.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.gateway.is_poisoned()
+    }
+
+    /// Puts the control side in order after a fault.
+    pub(super) fn recover(&self, fault: &str) {
+        error!("the control thread failed and starts again, workers forward on: {fault}");
+        self.restarts.fetch_add(1, Relaxed);
+        self.gateway().recover(self.now());
+        self.gateway.clear_poison();
+    }
+
+    /// The rows of a table as JSON.
+    pub(super) fn show(&self, table: Table, filter: &Filter) -> Result<serde_json::Value, String> {
+        let (mut gateway, seen) = (self.gateway(), self.seen());
+        let source = Source {
+            gateway: &mut gateway,
+            devices: &seen.devices,
+            namespaces: &seen.namespaces,
+            control_restarts: self.restarts.load(Relaxed),
+            now: self.now(),
+        };
+        show::collect(source, table, filter)
+    }
+
+    /// All metrics.
+    pub(super) fn metrics(&self) -> String {
+        let (mut gateway, seen) = (self.gateway(), self.seen());
+        let port = |(id, device): (&Id, &Device)| Some((gateway.desired().port(id)?, device.sample));
+        let sample = Sample {
+            ports: seen.devices.iter().filter_map(port).collect(),
+            buffers: seen.buffers,
+            uptime_s: self.now().0 / 1_000_000_000,
+            control_restarts: self.restarts.load(Relaxed),
+            local: seen.local,
+            live: gateway.is_live(),
+        };
+        metrics::render(&gateway, &sample)
+    }
+}
