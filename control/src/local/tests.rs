@@ -78,6 +78,13 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    /// A delivery that a failed test drops leaves its namespaces to the next run, which a test does not have.
+    fn drop(&mut self) {
+        self.namespaces("control.sock").remove_where(|_| true);
+    }
+}
+
 struct Echo {
     socket: UdpSocket,
     thread: Option<thread::JoinHandle<()>>,
@@ -216,16 +223,16 @@ async fn one_that_sends_without_pause_does_not_hold_up_another() {
     let Some(lab) = Lab::new("fair") else { return };
     let mut delivery = lab.delivery(true);
     delivery.sync(vec![lab.wanted(A, &[GATEWAY]), lab.wanted(B, &[GATEWAY])]).await;
-    let [greedy, modest] = [A, B].map(|vrf| lab.inside(vrf, || UdpSocket::bind((GATEWAY, ECHO))));
-    for _ in 0..100 {
-        greedy.send_to(b"me", (VM, VM_PORT)).unwrap();
+    for vrf in [A, B] {
+        let socket = lab.inside(vrf, || UdpSocket::bind((GATEWAY, ECHO)));
+        for _ in 0..100 {
+            socket.send_to(b"me first", (VM, VM_PORT)).unwrap();
+        }
     }
-    modest.send_to(b"and me", (VM, VM_PORT)).unwrap();
-    let mut first = [next(&mut delivery).await.0, next(&mut delivery).await.0];
-    first.sort();
-    assert_eq!(first, [A, B]);
-    for _ in 0..99 {
-        assert_eq!(next(&mut delivery).await.0, A, "nothing is lost");
+    for turn in 0..100 {
+        let mut pair = [next(&mut delivery).await.0, next(&mut delivery).await.0];
+        pair.sort();
+        assert_eq!(pair, [A, B], "turn {turn}");
     }
 }
 
