@@ -70,11 +70,20 @@ fn spec(port: &Port, id: PortId) -> PortSpec {
     }
 }
 
+impl DpdkPorts {
+    /// Whether a port's link is up. The link of a virtual device says nothing: that of a net_tap whose TAP was moved into
+    /// another namespace looks down and works. A PCI address, and only that, has a colon in its name.
+    fn is_up(&self, port: &Port, id: PortId) -> bool {
+        let name = port.device.split(',').next().unwrap_or_default();
+        !name.contains(':') || self.dpdk.link_is_up(id).unwrap_or_default()
+    }
+}
+
 impl Ports for DpdkPorts {
     fn fact(&self, port: &Port) -> Option<PortFact> {
         let id = *self.ids.get(&port.id)?;
         let own = self.dpdk.mac(id).inspect_err(|error| warn!("{error}")).ok()?;
-        Some(PortFact { mac: port.mac.unwrap_or(own), up: self.dpdk.link_is_up(id).unwrap_or_default() })
+        Some(PortFact { mac: port.mac.unwrap_or(own), up: self.is_up(port, id) })
     }
 
     fn device(&self, port: &Port) -> Device {
@@ -82,7 +91,7 @@ impl Ports for DpdkPorts {
         let facts = self.dpdk.facts(id);
         let counted = self.dpdk.stats(id).ok();
         let counted = counted.map(|s| PortSample {
-            up: self.dpdk.link_is_up(id).unwrap_or_default(),
+            up: self.is_up(port, id),
             rx_missed: s.imissed,
             rx_errors: s.ierrors,
             rx_no_buffer: s.rx_nombuf,
