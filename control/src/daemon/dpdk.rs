@@ -7,7 +7,7 @@ use tidegate_fastpath::{
     io::dpdk::{
         Dpdk, DpdkIo, EalOptions, Hugepages as Pages, Lcore, LogLevel, PortSpec, check_lcores, drain_log,
     },
-    types::{Mtu, PortId},
+    types::{MacAddr, Mtu, PortId},
 };
 use tracing::{debug, error, info, warn};
 
@@ -83,7 +83,10 @@ impl Ports for DpdkPorts {
     fn fact(&self, port: &Port) -> Option<PortFact> {
         let id = *self.ids.get(&port.id)?;
         let own = self.dpdk.mac(id).inspect_err(|error| warn!("{error}")).ok()?;
-        Some(PortFact { mac: port.mac.unwrap_or(own), up: self.is_up(port, id) })
+        // The device of net_tap is the kernel's end of a cable: its MAC is taken, ours must be another.
+        let is_tap = self.dpdk.facts(id).is_some_and(|facts| facts.driver == "net_tap");
+        let ours = if is_tap { MacAddr::from_u64(own.to_u64() ^ 1) } else { own };
+        Some(PortFact { mac: port.mac.unwrap_or(ours), up: self.is_up(port, id) })
     }
 
     fn device(&self, port: &Port) -> Device {
