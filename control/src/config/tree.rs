@@ -251,7 +251,7 @@ mod tests {
         let yaml = value("a:\n  - {b: 1, c: x}\n  - on\nf: ~\ne: 0755\n");
         assert_eq!(
             yaml,
-            value("{\"a\":\n\t[{\"b\": 1, \"c\": \"x\"}, \"on\"],\n\t\"d\": null, \"e\": \"0755\"}")
+            value("{\"a\":\n\t[{\"b\": 1, \"c\": \"x\"}, \"on\"],\n\t\"f\": null, \"e\": \"0755\"}")
         );
         assert_eq!(value("{a: [1, x]}"), value("{\"a\": [1, \"x\"]}"), "a flow mapping is no JSON");
         assert_eq!(value(""), Value::Null);
