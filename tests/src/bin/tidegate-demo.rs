@@ -99,21 +99,25 @@ fn demo() -> Result<bool> {
     println!("{}", site.gateway.show("ports")?);
 
     let mut table = Table::default();
-    inside_a_vpc(&site, &mut table)?;
-    between_vpcs(&site, &mut table)?;
-    blackhole(&site, &mut table)?;
-    table.reaches(&site.web, "outside", OUTSIDE, 63)?;
-    stream(&site, &mut table)?;
-    books(&site, &mut table)?;
-
-    println!("Its routes for vpc-1:\n\n{}", site.gateway.show("routes vpc-1")?);
-    println!("Why packets were dropped:\n\n{}", site.gateway.show("drops")?);
-    ends(&mut site, &mut table)?;
+    let seen = look(&mut site, &mut table);
     table.print();
+    seen?;
     let held = table.0.iter().all(|row| row.ok);
     drop(site);
     println!("\n{} rows in {:.1} s.", table.0.len(), start.elapsed().as_secs_f64());
     Ok(held)
+}
+
+fn look(site: &mut Site, table: &mut Table) -> Result<()> {
+    inside_a_vpc(site, table)?;
+    between_vpcs(site, table)?;
+    blackhole(site, table)?;
+    table.reaches(&site.web, "outside", OUTSIDE, 63)?;
+    stream(site, table)?;
+    books(site, table)?;
+    println!("Its routes for vpc-1:\n\n{}", site.gateway.show("routes vpc-1")?);
+    println!("Why packets were dropped:\n\n{}", site.gateway.show("drops")?);
+    ends(site, table)
 }
 
 fn inside_a_vpc(site: &Site, table: &mut Table) -> Result<()> {

@@ -47,15 +47,23 @@ impl Underlay {
         netns.ip(&format!("address add {address} dev {interface}\nlink set {interface} up"))
     }
 
-    /// Connects an interface of another namespace (a TAP) by moving it here.
+    /// Connects a TAP of the gateway by moving it here.
     ///
     /// # Errors
     /// What `ip` said.
-    pub fn take(&self, from: &Netns, interface: &str) -> Result<()> {
-        let Underlay { switch, mtu } = self;
-        from.ip(&format!("link set {interface} netns {}", switch.name()))?;
-        switch.ip(&format!("link set {interface} mtu {mtu} master br0 up"))
+    pub fn take(&self, from: &Netns, tap: &str) -> Result<()> {
+        plug(from, tap, &self.switch)?;
+        self.switch.ip(&format!("link set {tap} mtu {} master br0", self.mtu))
     }
+}
+
+/// Moves a TAP of the gateway to where its cable would lead, and up.
+///
+/// # Errors
+/// What `ip` said.
+pub fn plug(gateway: &Netns, tap: &str, to: &Netns) -> Result<()> {
+    gateway.ip(&format!("link set {tap} netns {}", to.name()))?;
+    to.ip(&format!("link set {tap} up"))
 }
 
 /// A compute host with its tunnel end.

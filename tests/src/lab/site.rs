@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tidegate_fastpath::counter::Books;
 
-use super::{ComputeHost, Gateway, Lab, Netns, Underlay, Vm};
+use super::{ComputeHost, Gateway, Lab, Netns, Underlay, Vm, host::plug};
 
 /// The gateway's own tunnel end.
 pub const GATEWAY_VTEP: &str = "10.172.11.91";
@@ -94,9 +94,9 @@ impl Site {
     fn connect(&self, config: &Value) -> Result<()> {
         self.underlay.take(self.gateway.netns(), "tg-underlay")?;
         let mtu = config["gateway"]["ports"][1]["mtu"].as_u64().unwrap_or(1500);
-        self.gateway.netns().ip(&format!("link set tg-public netns {}", self.upstream.name()))?;
+        plug(self.gateway.netns(), "tg-public", &self.upstream)?;
         self.upstream.ip(&format!(
-            "link set tg-public mtu {mtu} up\n\
+            "link set tg-public mtu {mtu}\n\
              address add 203.0.113.1/24 dev tg-public\n\
              address add {OUTSIDE}/32 dev lo\n\
              route add 192.168.20.0/24 via 203.0.113.2"

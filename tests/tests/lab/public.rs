@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tidegate_tests::lab::{
+    host::plug,
     probe::{iperf3, ping},
     site::OUTSIDE,
     vlan,
@@ -45,7 +46,7 @@ fn a_tagged_network_and_a_vxlan_network_of_one_vpc_reach_each_other() {
         return;
     };
     let bare = site.lab.netns("bare").unwrap();
-    site.gateway.netns().ip(&format!("link set tg-lan netns {}", bare.name())).unwrap();
+    plug(site.gateway.netns(), "tg-lan", &bare).unwrap();
     vlan::tag(&bare, "tg-lan", 100).unwrap();
     bare.ip(
         "link set tg-lan up\naddress add 192.168.23.10/24 dev tg-lan\nroute add default via 192.168.23.1",
