@@ -12,8 +12,8 @@
 //!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown)
 //! ```
 //!
-//! A burst is worked in three passes, so that no pass waits for memory: *receive* (parse, hash, ask for the bucket), *probe*
-//! (compare tags, ask for the record), *forward*. [`Engine::process_one`] is the same without the passes; the tests
+//! A burst is worked in four passes, so that no pass waits for memory: *receive* (parse, hash, ask for the bucket), *probe*
+//! (compare tags, ask for the record), *look ahead* (ask for the next hop), *forward*. [`Engine::process_one`] is the same without the passes; the tests
 //! compare both.
 //!
 //! Every packet that enters ends in `tx`, a named drop, a punt or a hold, and is counted exactly once there.
@@ -40,7 +40,7 @@ use crate::{
         ingress::{self, Arrival, Origin, Other},
         link::{self, Encap, NotSent},
         mss,
-        route::{self, Decision},
+        route::{self, Decision, Leads},
     },
     table::{
         Net, Tables,
@@ -222,6 +222,10 @@ impl<B: Buffer> Engine<B> {
         }
         for packet in &mut packets {
             self.probe(packet);
+            self.look_ahead_of_route(round.tables, packet);
+        }
+        for packet in &packets {
+            self.look_ahead_of_hop(packet);
         }
         for (buffer, packet) in buffers.into_iter().zip(&packets) {
             self.forward(round, buffer, packet);
@@ -317,6 +321,8 @@ impl<B: Buffer> Engine<B> {
             self.flows.prefetch(hash);
         } else {
             vrf.fib.prefetch(ip.destination());
+            // Whether the sender moved is asked for every packet that is decided.
+            self.neighbours.prefetch_lookup(origin.net, ip.source());
         }
         let (tracked, own, waited, candidate) = (vrf.tracked, false, false, None);
         Some(Packet { origin, vrf: net.vrf, mtu: net.mtu, ip, key, hash, tracked, own, waited, candidate })
@@ -327,6 +333,25 @@ impl<B: Buffer> Engine<B> {
     fn probe(&self, packet: &mut Packet) {
         if packet.tracked {
             packet.candidate = self.flows.probe(packet.hash);
+        }
+    }
+
+    /// Asks for the next hop's line of a packet that will be decided anew. Only a hint; the decision looks for itself.
+    #[inline(always)]
+    fn look_ahead_of_route(&self, tables: &Tables, packet: &Packet) {
+        if packet.tracked {
+            return;
+        }
+        if let Ok(Leads::To(net, ip)) = route::resolve(tables, packet.vrf, packet.ip.destination()) {
+            self.neighbours.prefetch_lookup(net, ip);
+        }
+    }
+
+    /// Asks for the next hop's line of a flow. Only a hint: whether the record is of this flow is seen later.
+    #[inline(always)]
+    fn look_ahead_of_hop(&self, packet: &Packet) {
+        if let Some(next) = self.flows.next_hop(packet.candidate) {
+            self.neighbours.prefetch(next);
         }
     }
 

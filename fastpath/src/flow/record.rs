@@ -70,6 +70,11 @@ impl Record {
     }
 
     #[inline(always)]
+    pub(super) fn next_hop(&self) -> NeighbourId {
+        NeighbourId::from_u32(self.decision.load(Ordering::Relaxed) as u32)
+    }
+
+    #[inline(always)]
     pub(super) fn program(&self) -> Program {
         let decision = self.decision.load(Ordering::Relaxed);
         let way = self.way.load(Ordering::Relaxed);

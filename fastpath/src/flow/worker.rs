@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     prefetch,
+    table::neighbour::NeighbourId,
     types::{Nanos, Tick},
 };
 
@@ -76,6 +77,12 @@ impl FlowWorker {
         let candidate = alternate.matching(hash.tag()).find_map(|slot| alternate.record(slot))?;
         prefetch::read(self.table.record(candidate));
         Some(candidate)
+    }
+
+    /// The next hop in the record of a candidate, which may be another flow's: for asking for its line early.
+    #[inline(always)]
+    pub fn next_hop(&self, candidate: Option<FlowId>) -> Option<NeighbourId> {
+        candidate.map(|id| self.table.record(id).next_hop())
     }
 
     /// The entry of `key`: compares the candidate of [`FlowWorker::probe`] first, then (rare) other equal tags.

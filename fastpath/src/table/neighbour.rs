@@ -221,7 +221,7 @@ impl NeighbourTable {
     }
 
     /// What is known of an entry; three loads of one cache line.
-    #[inline]
+    #[inline(always)]
     pub fn reach(&self, id: NeighbourId) -> Reach {
         let Some(slot) = self.slots.get(id.place()) else { return Reach::Gone };
         let link = Link(slot.link.load(Acquire));

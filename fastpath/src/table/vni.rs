@@ -61,7 +61,7 @@ impl VniTable {
     }
 
     /// The network; [`NetId::NONE`] where there is none. `vni` is the raw 24-bit field.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, vtep: VtepId, vni: u32) -> NetId {
         let Some(key) = key(vtep, vni) else { return NetId::NONE };
         let mut at = self.home(key);
