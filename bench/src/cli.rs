@@ -82,6 +82,8 @@ enum Name {
     VxlanVxlan,
     /// Plain routing from port to port.
     Ip4,
+    /// Decap to encap without lookup, through the `Buffer` trait, by hand on mbufs, and through a trait object (docs/adr/0002).
+    Buffer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -128,6 +130,9 @@ impl Run {
 
     fn subjects(&self) -> Result<Vec<Box<dyn Subject>>> {
         let mut places = Places::new(self)?;
+        if self.scenario == Name::Buffer {
+            return places.forms(self.vxlan_vxlan());
+        }
         let mut subjects = Vec::new();
         for scenario in self.scenarios() {
             let traffic = Traffic::new(&*scenario);
@@ -143,6 +148,18 @@ impl Run {
         Ok(subjects)
     }
 
+    /// The first of what was asked for, for scenarios that compare something else.
+    fn vxlan_vxlan(&self) -> VxlanVxlan {
+        let first = |values: &[u32]| values.first().copied().unwrap_or(1);
+        VxlanVxlan {
+            tracked: false,
+            flows: first(&self.flows),
+            sources: self.sources,
+            destinations: first(&self.destinations),
+            frame_bytes: usize::from(self.frame),
+        }
+    }
+
     /// Every combination of what was asked for.
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
         let frame_bytes = usize::from(self.frame);
@@ -150,10 +167,13 @@ impl Run {
         for flows in self.flows.iter().copied() {
             for tracked in self.path.iter().map(|path| *path == Path::Tracked) {
                 match self.scenario {
-                    Name::VxlanVxlan => scenarios.extend(self.destinations.iter().map(|destinations| {
-                        let (sources, destinations) = (self.sources, *destinations);
-                        Arc::new(VxlanVxlan { tracked, flows, sources, destinations, frame_bytes }) as Arc<_>
-                    })),
+                    Name::VxlanVxlan | Name::Buffer => {
+                        scenarios.extend(self.destinations.iter().map(|destinations| {
+                            let (sources, destinations) = (self.sources, *destinations);
+                            Arc::new(VxlanVxlan { tracked, flows, sources, destinations, frame_bytes })
+                                as Arc<_>
+                        }))
+                    }
                     Name::Ip4 => scenarios.extend(self.routes.iter().map(|routes| {
                         Arc::new(Ip4 { tracked, flows, routes: *routes, frame_bytes }) as Arc<_>
                     })),
@@ -188,6 +208,17 @@ impl Places {
     fn new(run: &Run) -> Result<Places> {
         ensure!(!run.on.contains(&On::Dpdk), "this build has no DPDK; build with `make bench`");
         Ok(Places {})
+    }
+
+    #[cfg(feature = "dpdk")]
+    fn forms(&self, scenario: VxlanVxlan) -> Result<Vec<Box<dyn Subject>>> {
+        let pool = self.mbufs.as_ref().context("`buffer` compares forms on mbufs; add --on dpdk")?;
+        tidegate_bench::buffer::subjects(scenario, pool)
+    }
+
+    #[cfg(not(feature = "dpdk"))]
+    fn forms(&self, _: VxlanVxlan) -> Result<Vec<Box<dyn Subject>>> {
+        None.context("this build has no DPDK; build with `make bench`")
     }
 
     fn subject(

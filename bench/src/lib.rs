@@ -1,10 +1,12 @@
 //! What a packet costs: a scenario configures a gateway and makes frames, a subject replays them through a worker, a
 //! measurement says what that took, a report shows it.
 //!
-//! The method is that of `docs/bench.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
+//! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
 //! first pass was read by an independent parser and found right.
 
+#[cfg(feature = "dpdk")]
+pub mod buffer;
 pub mod cycles;
 pub mod gateway;
 pub mod measurement;

@@ -1,4 +1,4 @@
-//! `tidegate-bench`: what a packet costs. See `docs/bench.md`.
+//! `tidegate-bench`: what a packet costs. See `docs/performance.md`.
 
 mod cli;
 mod hugepages;

@@ -52,6 +52,9 @@ impl Length {
     }
 }
 
+/// A burst that takes longer was interrupted by the kernel or the hypervisor, which is not the cost of a packet.
+const INTERRUPTED_CYCLES: u64 = 100_000;
+
 /// What one round saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
@@ -70,6 +73,20 @@ impl Sample {
         self.work += work;
         self.total += total;
     }
+
+    /// The same, but leaves an interrupted burst out.
+    pub fn add_if_whole(&mut self, packets: u64, work: u64, total: u64) {
+        if work < INTERRUPTED_CYCLES {
+            self.add(packets, work, total);
+        } else {
+            self.interrupted += 1;
+        }
+    }
+
+    /// Cycles of work per packet.
+    pub fn work_per_packet(&self) -> f64 {
+        self.work as f64 / self.packets as f64
+    }
 }
 
 /// Something that can be measured.
@@ -82,6 +99,10 @@ pub trait Subject {
     /// # Errors
     /// The first packet that is wrong.
     fn verify(&mut self) -> Result<()>;
+
+    /// Cycles of work of the first packet of a flow, on average; `None` where nothing is learned, or too little for a
+    /// figure. Taken while every packet is checked, so with colder caches than the rest.
+    fn first_cycles(&self) -> Option<f64>;
 
     /// Works for a while.
     ///
@@ -128,6 +149,8 @@ pub struct Row {
     pub total_cycles: f64,
     /// Million packets per second of one core at `total_cycles`.
     pub mpps: f64,
+    /// See [`Subject::first_cycles`].
+    pub first_cycles: Option<f64>,
     /// Frames emitted, all checks and rounds.
     pub sent: u64,
     /// Frames handed to the worker.
@@ -186,6 +209,7 @@ fn row(subject: &mut dyn Subject, mut samples: Vec<(Sample, f64)>, best: f64, hz
         work_cycles,
         total_cycles: total.median,
         mpps: hz / total.median / 1e6,
+        first_cycles: subject.first_cycles(),
         sent,
         received,
         rounds: samples.len(),

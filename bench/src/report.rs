@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::measurement::Row;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 15] = [
     "scenario",
     "buffers",
     "path",
@@ -20,6 +20,7 @@ const HEADER: [&str; 14] = [
     "max",
     "total",
     "Mpps",
+    "new flow",
     "received",
     "sent",
 ];
@@ -56,6 +57,7 @@ fn cells(row: &Row) -> [String; HEADER.len()] {
         format!("{:.1}", work.max),
         format!("{:.1}", row.total_cycles),
         format!("{:.2}", row.mpps),
+        row.first_cycles.map_or_else(|| "-".to_owned(), |cycles| format!("{cycles:.0}")),
         row.received.to_string(),
         row.sent.to_string(),
     ]

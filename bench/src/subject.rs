@@ -30,8 +30,8 @@ use crate::{
 
 /// Time between two frames: 10 million per second, so that housekeeping that is paced by time does its share.
 const FRAME_NS: u64 = 100;
-/// A burst that takes longer was interrupted by the kernel or the hypervisor, which is not the cost of a packet.
-const INTERRUPTED_CYCLES: u64 = 100_000;
+/// Fewer flows than this do not tell what a first packet costs.
+const FIRST_MIN: usize = 10_000;
 /// Frames of the second pass that are checked; the first pass checks all.
 const CHECKED_AGAIN: usize = 100_000;
 /// The smallest flow table.
@@ -97,6 +97,8 @@ pub struct Replay<P: Pool> {
     at: usize,
     received: u64,
     sent: u64,
+    /// Cycles of work of each flow's first packet, on average.
+    first_cycles: Option<f64>,
     /// The worker reads what it publishes.
     _tables: Writer<Tables>,
     _flows: FlowReader,
@@ -145,9 +147,32 @@ impl<P: Pool> Replay<P> {
             now: Nanos(0),
         };
         let worker = Worker::new(parts, io);
-        let (at, received, sent) = (0, 0, 0);
+        let (at, received, sent, first_cycles) = (0, 0, 0, None);
         let (_tables, _flows) = (writer, reader);
-        Ok(Replay { label, scenario, traffic, worker, counters, burst, at, received, sent, _tables, _flows })
+        Ok(Replay {
+            label,
+            scenario,
+            traffic,
+            worker,
+            counters,
+            burst,
+            at,
+            received,
+            sent,
+            first_cycles,
+            _tables,
+            _flows,
+        })
+    }
+
+    /// What the worker makes of the next frame.
+    #[cfg(test)]
+    pub(crate) fn emitted(&mut self) -> Result<Vec<u8>> {
+        self.prepare(1)?;
+        work(&mut self.worker);
+        let sent = self.worker.io().sent.first().map(|frame| frame.bytes().to_vec());
+        self.collect();
+        sent.context("nothing was sent")
     }
 
     /// Copies the next `n` frames into fresh buffers.
@@ -172,14 +197,16 @@ impl<P: Pool> Replay<P> {
         io.pool.free(&mut io.sent);
     }
 
-    /// Sends `frames` frames through and compares each with what must come out.
-    fn check_pass(&mut self, frames: usize) -> Result<()> {
-        let mut left = frames;
+    /// Sends `frames` frames through and compares each with what must come out. Returns cycles of work per packet.
+    fn check_pass(&mut self, frames: usize) -> Result<f64> {
+        let (mut left, mut sample) = (frames, Sample::default());
         while left > 0 {
             let (first, n) = (self.at, self.burst.min(left));
             self.prepare(n)?;
             work(&mut self.worker);
+            let done = cycles::now();
             let io = self.worker.io();
+            sample.add_if_whole(n as u64, done - io.received_at, 0);
             ensure!(io.sent.len() == n, "{n} frames received, {} sent", io.sent.len());
             for (at, frame) in io.sent.iter().enumerate() {
                 let flow = self.traffic.flow(first + at);
@@ -189,7 +216,7 @@ impl<P: Pool> Replay<P> {
             self.collect();
             left -= n;
         }
-        Ok(())
+        Ok(sample.work_per_packet())
     }
 }
 
@@ -207,8 +234,15 @@ impl<P: Pool> Subject for Replay<P> {
     fn verify(&mut self) -> Result<()> {
         // All flows once, which learns them, and again as established ones; at least some bursts.
         let all = self.traffic.len().max(4 * self.burst);
-        self.check_pass(all)?;
-        self.check_pass(all.min(CHECKED_AGAIN))
+        let first_cycles = self.check_pass(all)?;
+        let enough = self.scenario.tracked() && self.traffic.len() >= FIRST_MIN;
+        self.first_cycles = enough.then_some(first_cycles);
+        self.check_pass(all.min(CHECKED_AGAIN))?;
+        Ok(())
+    }
+
+    fn first_cycles(&self) -> Option<f64> {
+        self.first_cycles
     }
 
     fn round(&mut self, length: Length) -> Result<Sample> {
@@ -224,10 +258,10 @@ impl<P: Pool> Subject for Replay<P> {
             let spent = done - self.worker.io().received_at;
             self.collect();
             end = cycles::now();
-            if spent < INTERRUPTED_CYCLES || length.counts_packets() {
+            if length.counts_packets() {
                 sample.add(n as u64, spent, end - from);
             } else {
-                sample.interrupted += 1;
+                sample.add_if_whole(n as u64, spent, end - from);
             }
         }
         Ok(sample)
