@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tidegate_fastpath::counter::Books;
 
-use super::{ComputeHost, Gateway, Lab, Netns, Underlay, Vm, host::plug};
+use super::{ComputeHost, Gateway, Lab, Netns, Underlay, Vm, host::plug, probe::ping, wait_for};
 
 /// The gateway's own tunnel end.
 pub const GATEWAY_VTEP: &str = "10.172.11.91";
@@ -87,7 +87,28 @@ impl Site {
         let gateway = Gateway::start(&lab, &config.to_string())?;
         let site = Site { gateway, web, app, db, web2, app2, host1, host2, upstream, underlay, lab };
         site.connect(config)?;
+        site.meet(config)?;
         Ok(site)
+    }
+
+    /// Waits until the gateway knows the hosts and the router upstream. It asked for them before their cables were plugged
+    /// in; a packet of theirs tells it at once.
+    fn meet(&self, config: &Value) -> Result<()> {
+        let first = config["gateway"]["ports"][0]["addresses"][0].as_str().unwrap_or_default();
+        let vtep = first.split('/').next().unwrap_or_default();
+        for (netns, address) in
+            [(self.host1.netns(), vtep), (self.host2.netns(), vtep), (&self.upstream, "203.0.113.2")]
+        {
+            wait_for(&format!("an answer of {address}"), || {
+                ping(netns, address, "-c 1").ok()?.all_answered().then_some(())
+            })?;
+        }
+        let configured = config["vxlan_pools"][0]["remote_vteps"].as_array().map_or(0, Vec::len);
+        wait_for("the tunnel ends to be known", || {
+            let neighbours = self.gateway.json("neighbors").ok()?;
+            let known = |n: &&Value| n["network"] == "underlay" && n["state"] == "reachable";
+            (neighbours.as_array()?.iter().filter(known).count() >= configured).then_some(())
+        })
     }
 
     /// Puts the gateway's TAPs where their cables would lead.

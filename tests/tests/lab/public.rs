@@ -13,7 +13,8 @@ fn a_vpc_reaches_the_public_network_only_where_routes_say_so() {
     let Some(site) = super::site() else { return };
     let out = ping(site.web.netns(), OUTSIDE, "-c 3 -i 0.1").unwrap();
     assert!(out.all_answered() && out.ttl == Some(63), "{}", out.text);
-    let back = ping(&site.upstream, site.web.address(), "-c 3 -i 0.1").unwrap();
+    // From the address that vpc-1 has a route back to.
+    let back = ping(&site.upstream, site.web.address(), "-c 3 -i 0.1 -I 198.51.100.10").unwrap();
     assert!(back.all_answered() && back.ttl == Some(63), "{}", back.text);
     let tcp = iperf3(&site.upstream, site.web.netns(), OUTSIDE, "-t 1").unwrap();
     assert!(tcp.bytes > 1 << 20, "{tcp:?}");
