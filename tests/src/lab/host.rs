@@ -122,15 +122,14 @@ impl ComputeHost {
         netns.bridge(&flood.collect::<String>())
     }
 
-    /// Floods to `to` instead of `from` in this network and forgets what was learned of `from`.
+    /// Floods to `to` instead of `from` in this network; what was learned stays.
     ///
     /// # Errors
     /// What `bridge` said.
     pub fn repeer(&self, vni: u32, from: &str, to: &str) -> Result<()> {
         self.netns.bridge(&format!(
             "fdb del 00:00:00:00:00:00 dev vx{vni} dst {from}\nfdb append 00:00:00:00:00:00 dev vx{vni} dst {to}\n"
-        ))?;
-        self.netns.run(&format!("bridge fdb flush dev vx{vni} dst {from}")).map(drop)
+        ))
     }
 
     /// A VM on this host. `address` as 192.168.20.11/24; `gateway` is its default route; `mtu` in bytes of IP packet.

@@ -47,7 +47,8 @@ fn a_vm_that_moves_to_another_host_is_followed_with_its_first_packet() {
     let Some(site) = super::site() else { return };
     assert!(ping(site.web.netns(), site.app.address(), "-c 2 -i 0.1").unwrap().all_answered());
     site.host1.take_over(&site.app, &site.host2, 223).unwrap();
-    assert!(ping(site.app.netns(), "192.168.21.1", "-c 1").unwrap().all_answered());
+    // Answers to this one may still go to the old host.
+    ping(site.app.netns(), "192.168.21.1", "-c 1").unwrap();
     wait_for("the gateway to see the move", || {
         let text = site.gateway.show("neighbors").ok()?;
         let line = text.lines().find(|line| line.contains("192.168.21.10"))?;
@@ -78,13 +79,16 @@ fn the_gateways_own_tunnel_end_follows_its_port_address() {
     let mut config = site::config();
     config["gateway"]["ports"][0]["addresses"] = json!(["10.172.11.92/24"]);
     site.gateway.reload(&config.to_string()).unwrap();
-    for (host, vnis) in [(&site.host1, [222, 224, 301]), (&site.host2, [223, 300, 223])] {
-        vnis.into_iter().for_each(|vni| host.repeer(vni, GATEWAY_VTEP, "10.172.11.92").unwrap_or_default());
+    // Where hosts flood to is configured; where they send to a known MAC they learn from the announcements.
+    for (host, vnis) in [(&site.host1, &[222, 224, 301][..]), (&site.host2, &[223, 300])] {
+        vnis.iter().for_each(|vni| host.repeer(*vni, GATEWAY_VTEP, "10.172.11.92").unwrap());
     }
     let wire = Capture::start(site.host2.netns(), "eth0", "udp port 8472", site.gateway.dir()).unwrap();
     let pings = ping(site.web.netns(), site.app.address(), "-c 3 -i 0.1").unwrap();
     assert!(pings.all_answered(), "{}", pings.text);
-    assert!(wire.until("192.168.20.154 > 192.168.21.10").unwrap().contains("10.172.11.92"));
+    wire.until("10.172.11.92.").unwrap();
+    let old: Vec<_> = wire.stop().unwrap().into_iter().filter(|line| line.contains("10.172.11.91")).collect();
+    assert_eq!(old, Vec::<String>::new(), "from or to the old tunnel end");
     assert!(site.gateway.show("vteps").unwrap().contains("10.172.11.92"));
 }
 
