@@ -24,7 +24,7 @@ build: deps-build ## build the gateway, target/release/tidegate
 
 demo: build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
 	$(CARGO) $(LTO) build --release -p tidegate-tests --bin tidegate-demo
-	$(SUDO) $(TARGET)/release/tidegate-demo
+	$(SUDO) env TIDEGATE=$(abspath $(TARGET))/release/tidegate $(TARGET)/release/tidegate-demo
 
 check: ## format, lints, licences, spelling
 	$(CARGO) fmt --all --check

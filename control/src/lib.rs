@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod compile;
 pub mod config;
+#[cfg_attr(not(feature = "dpdk"), expect(dead_code, reason = "without DPDK there are no ports to run on"))]
 pub mod daemon;
 pub mod gateway;
 pub mod local;
