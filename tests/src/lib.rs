@@ -1,8 +1,9 @@
 //! Tests that see everything, and what they stand on: [`lab`] builds networks of real kernel hosts around a real
-//! gateway, [`gateway`] runs one in the test's process on ports of memory, [`packet`] writes packets as text.
+//! gateway, [`gateway`] runs one in the test's process on ports of memory, [`fuzz`] says what any input must not break, [`packet`] writes packets as text.
 
 #![forbid(unsafe_code)]
 
+pub mod fuzz;
 pub mod gateway;
 pub mod golden;
 pub mod lab;

@@ -301,6 +301,11 @@ impl Gateway {
         self
     }
 
+    /// Into whose namespaces packets went that no [`Gateway::delivers`] has taken.
+    pub fn delivered_to(&self) -> impl Iterator<Item = &str> {
+        self.delivered.iter().map(|(name, _)| name.as_str())
+    }
+
     /// A program in the namespace of a VPC sends a packet.
     pub fn inject(&mut self, vpc: &str, packet: &str) -> Sent<'_> {
         let key = TableKey::Vpc(Id::new(vpc).expect("an id"));
