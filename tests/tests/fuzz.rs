@@ -1,7 +1,5 @@
 //! Replays the corpora of the fuzz targets, so that what once went wrong stays right.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
-
 use std::{fs, path::Path};
 
 use tidegate_tests::{
