@@ -9,7 +9,7 @@ LTO    := $(if $(shell command -v clang-22),--config .cargo/lto.toml)
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 
-.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update bench fuzz doc run doctor
+.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench fuzz doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -52,6 +52,9 @@ golden-update: ## write the expected pcaps and counters of tests/golden anew; re
 
 docs-update: ## write the generated pages of docs anew: config, metrics, drops, commands
 	GOLDEN_UPDATE=1 $(CARGO) test -p tidegate-control --no-default-features --lib manual
+
+check-inline: build ## fail when a call to a DPDK shim function is left in the release binary (needs the clang of rustc's LLVM)
+	$(CARGO) $(LTO) run --release -p tidegate-bench --bin tidegate-check-inline -- $(TARGET)/release/tidegate
 
 bench: build ## cycles per packet; ARGS="--help" for more
 	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(ARGS)
