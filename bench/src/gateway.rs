@@ -8,6 +8,7 @@ use tidegate_fastpath::{
     table::{
         Link, Net, Port, Tables, Vrf, Vtep,
         fib::{Fib, Hop},
+        nat::Quotas,
         neighbour::{self, Adjacency, NeighbourId, NeighbourTable, NeighbourWriter},
         vni::VniTable,
     },
@@ -104,8 +105,13 @@ impl Builder {
 
     /// The gateway.
     pub fn build(mut self) -> Gateway {
-        let vrf =
-            |routes: Vec<_>| Vrf { generation: 1, tracked: self.tracked, fib: Fib::build(routes).into() };
+        let vrf = |routes: Vec<_>| Vrf {
+            generation: 1,
+            tracked: self.tracked,
+            fib: Fib::build(routes).into(),
+            exit: None,
+            quotas: Quotas::default(),
+        };
         self.tables.vrfs = self.routes.into_iter().map(|routes| Some(Arc::new(vrf(routes)))).collect();
         self.tables.vnis = VniTable::build(self.vnis);
         Gateway { tables: self.tables, neighbours: Arc::clone(self.neighbours.table()) }

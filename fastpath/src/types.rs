@@ -170,6 +170,10 @@ index_id!(
     VtepId
 );
 index_id!(
+    /// A public address: index into [`Tables::vips`](crate::table::Tables::vips). Stable as [`NetId`] is.
+    VipId
+);
+index_id!(
     /// A worker, counted from 0; not the number of its lcore.
     WorkerId
 );

@@ -91,6 +91,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             vnis: vni_table,
             nets,
             vrfs,
+            vips: Vec::new(),
         },
         routes: built
             .iter()

@@ -302,7 +302,7 @@ proptest! {
                         }
                         _ => false,
                     },
-                    Hop::NoRoute => false,
+                    Hop::Exit | Hop::Vip(_) | Hop::NoRoute => false,
                 };
                 prop_assert!(legal, "{key}: {prefix} {hop:?}");
             }

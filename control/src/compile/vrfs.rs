@@ -11,6 +11,7 @@ use tidegate_fastpath::{
     table::{
         Net, Vrf,
         fib::{Fib, Hop},
+        nat::Quotas,
     },
     types::{NetId, VrfId},
 };
@@ -153,7 +154,13 @@ pub(super) fn publish(
         };
         // Only compared for being equal; 2^32 publications later an entry that was never used would have expired.
         let generation = generation as u32;
-        Some(Arc::new(Vrf { generation, tracked: built.made_of.tracked, fib }))
+        Some(Arc::new(Vrf {
+            generation,
+            tracked: built.made_of.tracked,
+            fib,
+            exit: None,
+            quotas: Quotas::default(),
+        }))
     });
     each.collect()
 }

@@ -6,7 +6,7 @@ use crate::{
     channel::Notice,
     flow::{FlowId, NotLearned, Program},
     io::Io,
-    reason::Event,
+    reason::{DropReason, Event},
     stage::{
         ingress::Origin,
         route::{self, Decision},
@@ -31,6 +31,7 @@ impl<B: Buffer> Engine<B> {
             Decision::Forward(program) => Ok(program),
             Decision::Local(net) => Err(Stop::Local(net)),
             Decision::Unknown { net, ip } => Err(Stop::Wait(Some((net, ip)))),
+            Decision::Out | Decision::Vip(_) => Err(DropReason::RouteUnusable.into()),
         }
     }
 

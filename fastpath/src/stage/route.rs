@@ -12,7 +12,7 @@ use crate::{
         fib::Hop,
         neighbour::{NeighbourTable, Reach},
     },
-    types::{NetId, VrfId},
+    types::{NetId, VipId, VrfId},
 };
 
 /// Between how many routing tables a packet may be handed on (VPC to public network and back is two).
@@ -32,6 +32,10 @@ pub enum Decision {
         /// The next hop.
         ip: Ipv4Addr,
     },
+    /// Out of the VPC: translate it first.
+    Out,
+    /// For a public address of ours: whose is it?
+    Vip(VipId),
 }
 
 /// Decides for the packets of `key`, which entered at `origin` and are looked up in `vrf`.
@@ -51,6 +55,8 @@ pub fn decide(
     let (egress, ip) = match resolve(tables, vrf, key.destination())? {
         Leads::To(net, ip) => (net, ip),
         Leads::Here(net) => return Ok(Decision::Local(net)),
+        Leads::Out => return Ok(Decision::Out),
+        Leads::Vip(vip) => return Ok(Decision::Vip(vip)),
     };
     if key.source().is_link_local() || key.destination().is_link_local() {
         return Err(DropReason::LinkLocal);
@@ -69,6 +75,10 @@ pub enum Leads {
     To(NetId, Ipv4Addr),
     /// To ourselves.
     Here(NetId),
+    /// Out of the VPC, translated.
+    Out,
+    /// To a public address of ours.
+    Vip(VipId),
 }
 
 /// Looks a destination up, through leaks between routing tables.
@@ -84,6 +94,8 @@ pub fn resolve(tables: &Tables, mut vrf: VrfId, destination: Ipv4Addr) -> Result
             Hop::Via(net, ip) => return Ok(Leads::To(net, ip)),
             Hop::Local(net) => return Ok(Leads::Here(net)),
             Hop::Leak(other) => vrf = other,
+            Hop::Exit => return Ok(Leads::Out),
+            Hop::Vip(vip) => return Ok(Leads::Vip(vip)),
             Hop::NoRoute => return Err(DropReason::NoRoute),
             Hop::Blackhole => return Err(DropReason::Blackhole),
             Hop::Broadcast => return Err(DropReason::Broadcast),

@@ -22,7 +22,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     prefetch,
-    types::{NetId, VrfId},
+    types::{NetId, VipId, VrfId},
 };
 
 /// Where a route leads. What no route covers is [`Hop::NoRoute`].
@@ -43,6 +43,10 @@ pub enum Hop {
     Via(NetId, Ipv4Addr),
     /// Look it up again in this routing table (between a VPC and a public network, where the operator says so).
     Leak(VrfId),
+    /// Out to a public network, translated; by whom [`Exit`](super::nat::Exit) says.
+    Exit,
+    /// A public address of ours.
+    Vip(VipId),
 }
 
 /// Most routes of one table. What they need at worst (see [`stride`]) is within the 28 bits of an entry.

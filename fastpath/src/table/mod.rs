@@ -3,6 +3,7 @@
 //! the shared [`neighbour::NeighbourTable`], behind an index.
 
 pub mod fib;
+pub mod nat;
 pub mod neighbour;
 pub mod publish;
 pub mod vni;
@@ -11,8 +12,12 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
-use self::{fib::Fib, vni::VniTable};
-use crate::types::{MacAddr, Mtu, NetId, PortId, Vid, Vni, VrfId, VtepId};
+use self::{
+    fib::Fib,
+    nat::{Exit, Quotas, Vip},
+    vni::VniTable,
+};
+use crate::types::{MacAddr, Mtu, NetId, PortId, Vid, VipId, Vni, VrfId, VtepId};
 
 /// One generation of the compiled configuration.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +34,8 @@ pub struct Tables {
     pub vteps: Vec<Vtep>,
     /// (VTEP, VNI) to network.
     pub vnis: VniTable,
+    /// Public addresses, by [`VipId`]; entries of removed ones are `None`.
+    pub vips: Vec<Option<Arc<Vip>>>,
 }
 
 /// Most tunnel ends on one gateway (one per VXLAN pool).
@@ -53,6 +60,11 @@ impl Tables {
     #[inline]
     pub fn vrf(&self, id: VrfId) -> Option<&Vrf> {
         self.vrfs.get(id.index())?.as_deref()
+    }
+
+    /// The public address of this id.
+    pub fn vip(&self, id: VipId) -> Option<&Vip> {
+        self.vips.get(id.index())?.as_deref()
     }
 }
 
@@ -131,4 +143,8 @@ pub struct Vrf {
     pub tracked: bool,
     /// Longest prefix match.
     pub fib: Arc<Fib>,
+    /// How its packets leave to public networks; `None` where nothing translates.
+    pub exit: Option<Arc<Exit>>,
+    /// Bounds of its translated sessions.
+    pub quotas: Quotas,
 }

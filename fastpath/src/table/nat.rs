@@ -1,0 +1,316 @@
+//! What control publishes for address translation: who owns a public address (VIP), and by which addresses the packets of
+//! a VPC leave. Nothing here depends on the order in which objects were configured: [`Vip::owner`] is the one function
+//! that says who owns a port, and what another service holds is never leased to SNAT.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use ipnet::Ipv4Net;
+
+use crate::types::{NetId, VipId, VrfId};
+
+/// An address inside a VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inside {
+    /// The VPC's routing table.
+    pub vrf: VrfId,
+    /// The address there.
+    pub address: Ipv4Addr,
+}
+
+/// A public address.
+#[derive(Clone, Debug)]
+pub struct Vip {
+    /// The public network it is on.
+    pub net: NetId,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The VM that has the whole address (one-to-one); nothing else uses it then.
+    pub eip: Option<Inside>,
+    /// Port forwards, sorted by slice; they do not overlap.
+    pub forwards: Box<[Forward]>,
+    /// Slices that SNAT must not lease: those of every other service. Sorted, not overlapping.
+    pub held: Box<[Slice]>,
+    /// What SNAT leased; shared by all generations of the VIP.
+    pub leases: Arc<Leases>,
+}
+
+/// Ports of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slice {
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// First port.
+    pub first: u16,
+    /// Last port, included.
+    pub last: u16,
+}
+
+impl Slice {
+    /// Whether `port` of `protocol` is in it.
+    pub const fn contains(&self, protocol: u8, port: u16) -> bool {
+        self.protocol == protocol && self.first <= port && port <= self.last
+    }
+}
+
+/// A port forward: a slice of a VIP to as many ports of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// What is forwarded.
+    pub slice: Slice,
+    /// To whom.
+    pub to: Inside,
+    /// To which port the first one goes; the others follow.
+    pub to_first: u16,
+    /// Who may use it; 0.0.0.0/0 for everybody.
+    pub allowed: Ipv4Net,
+}
+
+impl Forward {
+    /// The VM's port for a port of the slice.
+    pub const fn target_port(&self, port: u16) -> u16 {
+        self.to_first.wrapping_add(port.wrapping_sub(self.slice.first))
+    }
+}
+
+/// Who owns a port of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// The VM with the whole address.
+    Eip(Inside),
+    /// A port forward.
+    Forward(&'a Forward),
+    /// SNAT, leased or not.
+    Snat,
+    /// Another service.
+    Other,
+}
+
+impl Vip {
+    /// Who owns `port` of `protocol`. Protocols without ports have port 0. Cost: two binary searches.
+    pub fn owner(&self, protocol: u8, port: u16) -> Owner<'_> {
+        if let Some(inside) = self.eip {
+            return Owner::Eip(inside);
+        }
+        let at = self.forwards.partition_point(|f| (f.slice.protocol, f.slice.last) < (protocol, port));
+        match self.forwards.get(at) {
+            Some(forward) if forward.slice.contains(protocol, port) => Owner::Forward(forward),
+            _ if self.holds(protocol, port) => Owner::Other,
+            _ => Owner::Snat,
+        }
+    }
+
+    /// Whether another service than SNAT holds `port` of `protocol`.
+    pub fn holds(&self, protocol: u8, port: u16) -> bool {
+        let at = self.held.partition_point(|slice| (slice.protocol, slice.last) < (protocol, port));
+        self.held.get(at).is_some_and(|slice| slice.contains(protocol, port))
+    }
+}
+
+/// Which pool of addresses many inside addresses share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snat {
+    /// Tried in this order, rotated by the inside address; all on one public network.
+    pub vips: Box<[VipId]>,
+    /// Most port blocks that one VM gets per protocol; then its public ports are used again towards other remotes.
+    pub blocks_per_vm: u16,
+}
+
+/// How packets of a VPC leave to public networks, where its routes lead out ([`Hop::Exit`](super::fib::Hop::Exit)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// VMs with an address of their own, sorted by inside address.
+    pub eips: Box<[(Ipv4Addr, VipId)]>,
+    /// SNAT of single networks, sorted by network.
+    pub by_net: Box<[(NetId, Arc<Snat>)]>,
+    /// SNAT of the rest of the VPC.
+    pub rest: Option<Arc<Snat>>,
+    /// For VMs that no SNAT serves: how they reach VIPs of their own VPC (hairpin) - from the VIP itself.
+    pub blocks_per_vm: u16,
+}
+
+/// How a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave<'a> {
+    /// As this whole address.
+    Eip(VipId),
+    /// Behind shared addresses.
+    Snat(&'a Snat),
+}
+
+impl Exit {
+    /// How packets of `source`, which came from `net`, leave; `None` where nothing translates them.
+    pub fn leave(&self, net: NetId, source: Ipv4Addr) -> Option<Leave<'_>> {
+        if let Ok(at) = self.eips.binary_search_by_key(&source, |(address, _)| *address) {
+            return Some(Leave::Eip(self.eips[at].1));
+        }
+        let of_net = self.by_net.binary_search_by_key(&net, |(id, _)| *id).ok().map(|at| &self.by_net[at].1);
+        of_net.or(self.rest.as_ref()).map(|snat| Leave::Snat(snat))
+    }
+}
+
+/// Bounds of a VPC and of each of its VMs; `u32::MAX` for none. A session is a translated connection (SNAT, port forward).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Sessions of the VPC.
+    pub sessions: u32,
+    /// New sessions of the VPC per second.
+    pub new_per_s: u32,
+    /// Sessions of one VM.
+    pub vm_sessions: u32,
+    /// New sessions of one VM per second.
+    pub vm_new_per_s: u32,
+}
+
+impl Default for Quotas {
+    fn default() -> Quotas {
+        Quotas { sessions: u32::MAX, new_per_s: u32::MAX, vm_sessions: u32::MAX, vm_new_per_s: u32::MAX }
+    }
+}
+
+/// Ports in a block.
+pub const BLOCK_PORTS: u16 = 64;
+/// Blocks of a VIP per protocol, including those below [`FIRST_PORT`].
+pub const BLOCKS: usize = 65_536 / BLOCK_PORTS as usize;
+/// The lowest port that SNAT leases (RFC 4787 REQ-3: not a well-known port for one that was not).
+pub const FIRST_PORT: u16 = 1024;
+
+/// The port spaces of a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Space {
+    /// TCP ports.
+    Tcp,
+    /// UDP ports.
+    Udp,
+    /// ICMP query identifiers.
+    Icmp,
+}
+
+impl Space {
+    /// All of them.
+    pub const ALL: [Space; 3] = [Space::Tcp, Space::Udp, Space::Icmp];
+
+    /// The space of an IP protocol; `None` where there are no ports.
+    pub const fn of(protocol: u8) -> Option<Space> {
+        match protocol {
+            1 => Some(Space::Icmp),
+            6 => Some(Space::Tcp),
+            17 => Some(Space::Udp),
+            _ => None,
+        }
+    }
+
+    /// The IP protocol number.
+    pub const fn protocol(self) -> u8 {
+        match self {
+            Space::Icmp => 1,
+            Space::Tcp => 6,
+            Space::Udp => 17,
+        }
+    }
+}
+
+/// Which port blocks of a VIP are leased: by space and block the index of the block's record plus one, 0 where it is free.
+/// A worker leases with one compare-exchange; 12 KiB per VIP.
+#[derive(Debug)]
+pub struct Leases {
+    blocks: Box<[AtomicU32]>,
+}
+
+impl Default for Leases {
+    fn default() -> Leases {
+        Leases { blocks: (0..Space::ALL.len() * BLOCKS).map(|_| AtomicU32::new(0)).collect() }
+    }
+}
+
+impl Leases {
+    /// The word of a block of ports. `block` is below [`BLOCKS`].
+    fn word(&self, space: Space, block: u16) -> &AtomicU32 {
+        &self.blocks[space as usize * BLOCKS + usize::from(block) % BLOCKS]
+    }
+
+    /// Who has the block: the number that [`Leases::take`] stored.
+    pub fn holder(&self, space: Space, block: u16) -> Option<u32> {
+        self.word(space, block).load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Leases a free block to `holder` (below `u32::MAX`). False when somebody has it.
+    pub fn take(&self, space: Space, block: u16, holder: u32) -> bool {
+        let word = self.word(space, block);
+        word.compare_exchange(0, holder + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Ends the lease of `holder`; nothing happens where it has none.
+    pub fn give_back(&self, space: Space, block: u16, holder: u32) {
+        let _ = self.word(space, block).compare_exchange(holder + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Blocks of a space that are leased, of those that may be.
+    pub fn used(&self, space: Space) -> usize {
+        (0..BLOCKS as u16).filter(|block| self.holder(space, *block).is_some()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vip(eip: Option<Inside>) -> Vip {
+        let slice = |protocol, first, last| Slice { protocol, first, last };
+        let to = Inside { vrf: VrfId(1), address: Ipv4Addr::new(192, 168, 20, 5) };
+        let forward = |slice, to_first| Forward { slice, to, to_first, allowed: Ipv4Net::default() };
+        Vip {
+            net: NetId(1),
+            address: Ipv4Addr::new(203, 0, 113, 93),
+            eip,
+            forwards: [forward(slice(6, 2222, 2224), 23), forward(slice(17, 53, 53), 5353)].into(),
+            held: [slice(6, 80, 80), slice(6, 2222, 2224), slice(17, 53, 53)].into(),
+            leases: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn each_port_has_one_owner() {
+        let shared = vip(None);
+        let name = |protocol, port| match shared.owner(protocol, port) {
+            Owner::Eip(_) => "eip".into(),
+            Owner::Forward(forward) => format!("forward {}", forward.target_port(port)),
+            Owner::Snat => "snat".into(),
+            Owner::Other => "other".into(),
+        };
+        let cases = [
+            (6, 79, "snat"),
+            (6, 80, "other"),
+            (6, 81, "snat"),
+            (6, 2221, "snat"),
+            (6, 2222, "forward 23"),
+            (6, 2224, "forward 25"),
+            (6, 2225, "snat"),
+            (17, 80, "snat"),
+            (17, 53, "forward 5353"),
+            (1, 53, "snat"),
+            (47, 0, "snat"),
+        ];
+        for (protocol, port, owner) in cases {
+            assert_eq!(name(protocol, port), owner, "{protocol} {port}");
+        }
+        let vm = Inside { vrf: VrfId(1), address: Ipv4Addr::new(192, 168, 20, 6) };
+        assert_eq!(vip(Some(vm)).owner(6, 80), Owner::Eip(vm));
+    }
+
+    #[test]
+    fn a_block_is_leased_once() {
+        let leases = Leases::default();
+        assert!(leases.take(Space::Udp, 1023, 7) && !leases.take(Space::Udp, 1023, 8));
+        assert_eq!((leases.holder(Space::Udp, 1023), leases.holder(Space::Tcp, 1023)), (Some(7), None));
+        leases.give_back(Space::Udp, 1023, 8);
+        assert_eq!(leases.used(Space::Udp), 1);
+        leases.give_back(Space::Udp, 1023, 7);
+        assert_eq!(leases.used(Space::Udp), 0);
+    }
+}
