@@ -130,8 +130,9 @@ pub struct Exit {
     pub by_net: Box<[(NetId, Arc<Snat>)]>,
     /// SNAT of the rest of the VPC.
     pub rest: Option<Arc<Snat>>,
-    /// For VMs that no SNAT serves: how they reach VIPs of their own VPC (hairpin) - from the VIP itself.
-    pub blocks_per_vm: u16,
+    /// By what a VM that no EIP or SNAT serves reaches a VIP of its own VPC (hairpin): from that VIP itself. Sorted by the
+    /// VIP's address.
+    pub hairpin: Box<[(Ipv4Addr, Arc<Snat>)]>,
 }
 
 /// How a packet leaves.
@@ -144,13 +145,17 @@ pub enum Leave<'a> {
 }
 
 impl Exit {
-    /// How packets of `source`, which came from `net`, leave; `None` where nothing translates them.
-    pub fn leave(&self, net: NetId, source: Ipv4Addr) -> Option<Leave<'_>> {
+    /// How packets of `source`, which came from `net`, leave for `destination`; `None` where nothing translates them.
+    pub fn leave(&self, net: NetId, source: Ipv4Addr, destination: Ipv4Addr) -> Option<Leave<'_>> {
         if let Ok(at) = self.eips.binary_search_by_key(&source, |(address, _)| *address) {
             return Some(Leave::Eip(self.eips[at].1));
         }
         let of_net = self.by_net.binary_search_by_key(&net, |(id, _)| *id).ok().map(|at| &self.by_net[at].1);
-        of_net.or(self.rest.as_ref()).map(|snat| Leave::Snat(snat))
+        let hairpin = || {
+            let at = self.hairpin.binary_search_by_key(&destination, |(address, _)| *address).ok()?;
+            Some(&self.hairpin[at].1)
+        };
+        of_net.or(self.rest.as_ref()).or_else(hairpin).map(|snat| Leave::Snat(snat))
     }
 }
 
