@@ -14,7 +14,7 @@ use std::{
 
 use tidegate_fastpath::{
     table::VTEPS_MAX,
-    types::{NetId, PortId, VrfId, VtepId},
+    types::{NetId, PortId, VipId, VrfId, VtepId},
 };
 
 use crate::config::{Config, Id, TableKey};
@@ -57,6 +57,9 @@ pub struct VtepKey {
 /// The routing table of the gateway's own addresses; always there.
 pub const UNDERLAY: VrfId = VrfId(0);
 
+/// Most public addresses on one gateway. Each takes 12 KiB for its port leases.
+pub const VIPS_MAX: u16 = 65_000;
+
 /// A configuration with stable numbers.
 #[derive(Clone, Debug)]
 pub struct Desired {
@@ -65,6 +68,7 @@ pub struct Desired {
     nets: Numbers<NetKey>,
     vrfs: Numbers<TableKey>,
     vteps: Numbers<VtepKey>,
+    vips: Numbers<Id>,
 }
 
 impl Desired {
@@ -76,6 +80,7 @@ impl Desired {
             nets: Numbers::new(1, u16::MAX),
             vrfs: Numbers::new(0, u16::MAX),
             vteps: Numbers::new(0, VTEPS_MAX as u16 - 1),
+            vips: Numbers::new(1, VIPS_MAX),
         };
         empty.renumber()
     }
@@ -93,6 +98,10 @@ impl Desired {
         self.vrfs.keep(table_keys(&config).collect());
         let vteps = config.pools.iter().map(|p| VtepKey { address: p.vtep, udp_port: p.udp_port });
         self.vteps.keep(vteps.collect());
+        // By name, so that the order of the document says nothing here.
+        let mut vips: Vec<Id> = config.vips.iter().map(|vip| vip.id.clone()).collect();
+        vips.sort_unstable();
+        self.vips.keep(vips);
         self
     }
 
@@ -154,6 +163,21 @@ impl Desired {
     /// All tunnel ends, by number.
     pub fn vteps(&self) -> impl Iterator<Item = (VtepId, VtepKey)> {
         self.vteps.iter().map(|(number, key)| (VtepId(number), *key))
+    }
+
+    /// The number of a public address; never 0.
+    pub fn vip(&self, id: &Id) -> Option<VipId> {
+        self.vips.number(id).map(VipId)
+    }
+
+    /// The public address of a number.
+    pub fn vip_key(&self, id: VipId) -> Option<&Id> {
+        self.vips.key(id.0)
+    }
+
+    /// All public addresses, by number.
+    pub fn vips(&self) -> impl Iterator<Item = (VipId, &Id)> {
+        self.vips.iter().map(|(number, id)| (VipId(number), id))
     }
 }
 

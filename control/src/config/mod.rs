@@ -7,6 +7,7 @@
 
 mod check;
 pub mod manual;
+pub mod nat;
 pub mod problem;
 pub mod raw;
 mod shape;
@@ -20,12 +21,16 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use tidegate_fastpath::types::{MacAddr, Mtu, Vid, Vni};
+use tidegate_fastpath::{
+    table::nat::Quotas,
+    types::{MacAddr, Mtu, Vid, Vni},
+};
 
 pub(crate) use self::check::is_subnet_address;
 use self::problem::Found;
 pub use self::{
     check::VXLAN_OVERHEAD,
+    nat::{Eip, Nic, PortForward, Snat, Vip},
     problem::{Problem, Problems},
     shape::schema,
 };
@@ -78,6 +83,16 @@ pub struct Config {
     pub networks: Vec<VpcNetwork>,
     /// Routes, in the order of the document; of two equal ones the first is in force.
     pub routes: Vec<Route>,
+    /// NICs of VMs.
+    pub nics: Vec<Nic>,
+    /// Public addresses.
+    pub vips: Vec<Vip>,
+    /// Many VMs behind VIPs.
+    pub snats: Vec<Snat>,
+    /// One VM per VIP.
+    pub eips: Vec<Eip>,
+    /// Ports of VIPs to ports of VMs.
+    pub port_forwards: Vec<PortForward>,
 }
 
 /// A logical core as DPDK numbers it.
@@ -180,6 +195,10 @@ pub struct Limits {
     pub icmp_errors_per_second: u32,
     /// Per worker and punt reason.
     pub punts_per_second: u32,
+    /// VMs with translated sessions.
+    pub nat_vms: usize,
+    /// Leased port blocks, of all VIPs.
+    pub nat_blocks: usize,
 }
 
 /// Times of ageing; see `docs/config.md` for ranges.
@@ -193,6 +212,16 @@ pub struct Timeouts {
     pub neighbour_retry_ms: u32,
     /// Requests without answer.
     pub neighbour_probes: u32,
+    /// An established TCP session without packets goes after this.
+    pub nat_tcp_established_s: u32,
+    /// A TCP session that opens or closes.
+    pub nat_tcp_transitory_s: u32,
+    /// A UDP mapping.
+    pub nat_udp_s: u32,
+    /// An ICMP query.
+    pub nat_icmp_s: u32,
+    /// Any other protocol.
+    pub nat_other_s: u32,
 }
 
 /// VNIs from first to last, both included.
@@ -267,8 +296,10 @@ pub struct Vpc {
     pub id: Id,
     /// Whose it is.
     pub account: Option<String>,
-    /// Whether its packets use flow entries.
+    /// Whether its packets use flow entries, also where nothing is translated.
     pub flow_tracking: bool,
+    /// Bounds of its translated sessions.
+    pub quotas: Quotas,
 }
 
 /// A subnet of a VPC.

@@ -2,11 +2,17 @@
 //! comment is what `docs/config.md` says about it. Addresses and the like are kept as text, so that a wrong one is
 //! reported by the check beside all others. Nothing past `check` sees these types.
 
+mod nat;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip};
+
 /// Ranges and defaults of numeric keys: the one place where they stand. The schema, the manual and the check read them.
 pub(crate) mod range {
+    use tidegate_fastpath::table::nat::{BLOCK_PORTS, FIRST_PORT};
+
     pub(crate) const LCORE_MAX: u64 = 1023;
     pub(crate) const WORKERS_DEFAULT: [u64; 1] = [1];
     pub(crate) const MTU_MIN: u64 = tidegate_fastpath::types::Mtu::MIN as u64;
@@ -45,6 +51,23 @@ pub(crate) mod range {
     pub(crate) const STATE_DEFAULT: &str = "/var/lib/tidegate";
     pub(crate) const CONTROL_SOCKET_DEFAULT: &str = "/run/tidegate/control.sock";
     pub(crate) const FLOW_TRACKING_DEFAULT: bool = true;
+    pub(crate) const VIPS_MAX: u64 = crate::state::VIPS_MAX as u64;
+    pub(crate) const PORTS_PER_VM_MIN: u64 = BLOCK_PORTS as u64;
+    pub(crate) const PORTS_PER_VM_MAX: u64 = 65_536 - FIRST_PORT as u64;
+    pub(crate) const PORTS_PER_VM_DEFAULT: u64 = 2048;
+    pub(crate) const QUOTA_MAX: u64 = 1_000_000_000;
+    pub(crate) const EVERYBODY: &str = "0.0.0.0/0";
+    pub(crate) const NAT_VMS_MIN: u64 = 64;
+    pub(crate) const NAT_VMS_MAX: u64 = 1 << 22;
+    pub(crate) const NAT_VMS_DEFAULT: u64 = 1 << 16;
+    pub(crate) const NAT_BLOCKS_MIN: u64 = 64;
+    pub(crate) const NAT_BLOCKS_MAX: u64 = 1 << 24;
+    pub(crate) const NAT_BLOCKS_DEFAULT: u64 = 1 << 16;
+    pub(crate) const NAT_TCP_ESTABLISHED_DEFAULT: u64 = 7440;
+    pub(crate) const NAT_TCP_TRANSITORY_DEFAULT: u64 = 240;
+    pub(crate) const NAT_UDP_DEFAULT: u64 = 300;
+    pub(crate) const NAT_ICMP_DEFAULT: u64 = 60;
+    pub(crate) const NAT_OTHER_DEFAULT: u64 = 600;
 }
 use range as r;
 
@@ -77,21 +100,22 @@ pub struct RawConfig {
     /// Static, blackhole and leaking routes.
     #[serde(default)]
     pub routes: Vec<RawRoute>,
-    /// VM NICs that services name.
-    #[schemars(extend("x-unbuilt" = "services that follow a VM"))]
-    pub nics: Option<Unbuilt>,
-    /// Public addresses as a pooled resource.
-    #[schemars(extend("x-unbuilt" = "public addresses (VIPs)"))]
-    pub vips: Option<Unbuilt>,
-    /// Many private addresses behind one VIP.
-    #[schemars(extend("x-unbuilt" = "source NAT"))]
-    pub snats: Option<Unbuilt>,
-    /// One-to-one addresses.
-    #[schemars(extend("x-unbuilt" = "elastic IPs"))]
-    pub eips: Option<Unbuilt>,
-    /// VIP ports to VM ports.
-    #[schemars(extend("x-unbuilt" = "port forwarding"))]
-    pub port_forwards: Option<Unbuilt>,
+    /// NICs of VMs that services name; optional, because a service may name an address instead.
+    #[serde(default)]
+    pub nics: Vec<RawNic>,
+    /// Public addresses, a pool that services share.
+    #[serde(default)]
+    #[schemars(length(max = r::VIPS_MAX))]
+    pub vips: Vec<RawVip>,
+    /// Many VMs behind one VIP or a pool of them.
+    #[serde(default)]
+    pub snats: Vec<RawSnat>,
+    /// One VIP for one VM.
+    #[serde(default)]
+    pub eips: Vec<RawEip>,
+    /// Ports of a VIP to ports of a VM.
+    #[serde(default)]
+    pub port_forwards: Vec<RawPortForward>,
     /// Listeners on a VIP.
     #[schemars(extend("x-unbuilt" = "load balancing"))]
     pub load_balancers: Option<Unbuilt>,
@@ -205,6 +229,12 @@ pub struct RawLimits {
     /// Packets of each punt reason that each worker hands to the control thread per second.
     #[schemars(range(min = 1, max = r::RATE_MAX), extend("default" = r::PUNTS_DEFAULT))]
     pub punts_per_second: Option<u64>,
+    /// VMs with translated sessions at a time; memory is taken at start.
+    #[schemars(range(min = r::NAT_VMS_MIN, max = r::NAT_VMS_MAX), extend("default" = r::NAT_VMS_DEFAULT))]
+    pub nat_vms: Option<u64>,
+    /// Blocks of 64 ports that VMs have of all VIPs at a time; memory is taken at start.
+    #[schemars(range(min = r::NAT_BLOCKS_MIN, max = r::NAT_BLOCKS_MAX), extend("default" = r::NAT_BLOCKS_DEFAULT))]
+    pub nat_blocks: Option<u64>,
 }
 
 /// Times of ageing.
@@ -222,6 +252,21 @@ pub struct RawTimeouts {
     /// ARP requests without an answer after which a neighbour counts as unreachable.
     #[schemars(range(min = 1, max = r::NEIGHBOUR_PROBES_MAX), extend("default" = r::NEIGHBOUR_PROBES_DEFAULT))]
     pub neighbour_probes: Option<u64>,
+    /// Seconds without a packet after which an established TCP session goes. RFC 5382 REQ-5 asks for 7440 or more.
+    #[schemars(range(min = 1, max = r::DAY_S), extend("default" = r::NAT_TCP_ESTABLISHED_DEFAULT))]
+    pub nat_tcp_established_s: Option<u64>,
+    /// Seconds without a packet after which a TCP session that opens or closes goes. RFC 5382 REQ-5 asks for 240 or more.
+    #[schemars(range(min = 1, max = r::DAY_S), extend("default" = r::NAT_TCP_TRANSITORY_DEFAULT))]
+    pub nat_tcp_transitory_s: Option<u64>,
+    /// Seconds without a packet after which a UDP mapping goes. RFC 4787 REQ-5 asks for 120 or more and recommends 300.
+    #[schemars(range(min = 1, max = r::DAY_S), extend("default" = r::NAT_UDP_DEFAULT))]
+    pub nat_udp_s: Option<u64>,
+    /// Seconds without a packet after which an ICMP query goes. RFC 5508 REQ-2 asks for 60 or more.
+    #[schemars(range(min = 1, max = r::DAY_S), extend("default" = r::NAT_ICMP_DEFAULT))]
+    pub nat_icmp_s: Option<u64>,
+    /// Seconds without a packet after which a session of another protocol (GRE, ESP and so on) goes.
+    #[schemars(range(min = 1, max = r::DAY_S), extend("default" = r::NAT_OTHER_DEFAULT))]
+    pub nat_other_s: Option<u64>,
 }
 
 /// A VXLAN underlay.
@@ -279,7 +324,8 @@ pub struct RawVpcRouter {
     pub id: Option<String>,
     /// Whose it is; shown, never interpreted.
     pub account: Option<String>,
-    /// Whether its packets use flow entries, or are decided one by one.
+    /// Whether its packets use flow entries, or are decided one by one. With SNAT, an EIP or a port forward they always use
+    /// them.
     #[schemars(extend("default" = r::FLOW_TRACKING_DEFAULT))]
     pub flow_tracking: Option<bool>,
     /// Direct paths between hosts (ZSNP). Only `false` until it is built.
@@ -287,9 +333,8 @@ pub struct RawVpcRouter {
     pub distributed_routing: Option<bool>,
     /// What happens to traffic that no security group names. Only `allow` until security groups are built.
     pub security_default: Option<RawSecurityDefault>,
-    /// Bounds of one VPC.
-    #[schemars(extend("x-unbuilt" = "quotas of a VPC"))]
-    pub quotas: Option<Unbuilt>,
+    /// Bounds of its translated sessions.
+    pub quotas: Option<RawQuotas>,
 }
 
 /// Default policy per direction, seen from the VM.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::config::{Config, Gateway, Port, Problem};
+use crate::config::{Config, Gateway, Port, Problem, Timeouts};
 
 /// Every difference between two configurations that needs a restart, as problems of the new one.
 pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
@@ -23,6 +23,9 @@ pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
     fixed("gateway.control_socket", &old.control_socket, &new.control_socket);
     fixed("gateway.limits", &old.limits, &new.limits);
     fixed("gateway.timeouts.flow_idle_s", &old.timeouts.flow_idle_s, &new.timeouts.flow_idle_s);
+    for ((key, was), (_, is)) in nat_timeouts(&old.timeouts).iter().zip(&nat_timeouts(&new.timeouts)) {
+        fixed(&format!("gateway.timeouts.{key}"), was, is);
+    }
     fixed("gateway.ports", &port_ids(old), &port_ids(new));
     for (i, port) in new.ports.iter().enumerate() {
         let Some(before) = old.ports.iter().find(|p| p.id == port.id) else { continue };
@@ -34,6 +37,16 @@ pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
         fixed(&path("mac"), &mac, &is.2);
     }
     found
+}
+
+fn nat_timeouts(of: &Timeouts) -> [(&'static str, u32); 5] {
+    [
+        ("nat_tcp_established_s", of.nat_tcp_established_s),
+        ("nat_tcp_transitory_s", of.nat_tcp_transitory_s),
+        ("nat_udp_s", of.nat_udp_s),
+        ("nat_icmp_s", of.nat_icmp_s),
+        ("nat_other_s", of.nat_other_s),
+    ]
 }
 
 fn port_ids(gateway: &Gateway) -> Vec<&str> {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
 mod host;
+mod nat;
 mod route;
 mod vpc;
 
@@ -185,7 +186,7 @@ fn ten_mistakes_are_ten_problems() {
         ("/gateway/metrics/listen", json!("0.0.0.0:9472")),
         ("/vxlan_pools/0/udp_port", json!(70000)),
         ("/public_networks/0/gateway", json!("203.0.113.255")),
-        ("/vpc_routers/1/quotas", json!({})),
+        ("/vpc_routers/1/quotas", json!({"sessions": 0})),
         ("/vpc_networks/0/vxlan/vni", json!(9)),
         ("/vpc_networks/1/mtu", json!(9000)),
         ("/vpc_networks/2/gateway", json!("10.1.1.256")),
@@ -198,7 +199,7 @@ fn ten_mistakes_are_ten_problems() {
         [
             "gateway.wrokers",
             "vxlan_pools[0].udp_port",
-            "vpc_routers[1].quotas",
+            "vpc_routers[1].quotas.sessions",
             "gateway.metrics.listen",
             "public_networks[0].gateway",
             "vpc_networks[0].vxlan.vni",

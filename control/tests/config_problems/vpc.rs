@@ -21,12 +21,6 @@ fn vpc_routers() {
             ],
         ),
         (
-            &[("/vpc_routers/1/quotas", json!({"sessions": 1}))],
-            &[
-                "vpc_routers[1].quotas (vpc-2): asks for quotas of a VPC, which this version does not have yet; remove the key",
-            ],
-        ),
-        (
             &[("/vpc_routers/-", json!({"id": "a/b"}))],
             &[
                 "vpc_routers[2].id (a/b): a/b is no id; use 1 to 64 letters, digits, `.`, `_`, `-`, not beginning with `.` or `-`",

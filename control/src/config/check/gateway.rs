@@ -174,6 +174,8 @@ fn limits(raw: &RawLimits) -> Limits {
         held_packets: size(raw.held_packets, r::HELD_DEFAULT),
         icmp_errors_per_second: number(raw.icmp_errors_per_second, r::ICMP_ERRORS_DEFAULT),
         punts_per_second: number(raw.punts_per_second, r::PUNTS_DEFAULT),
+        nat_vms: size(raw.nat_vms, r::NAT_VMS_DEFAULT),
+        nat_blocks: size(raw.nat_blocks, r::NAT_BLOCKS_DEFAULT),
     }
 }
 
@@ -183,9 +185,14 @@ fn timeouts(raw: &RawTimeouts) -> Timeouts {
         neighbour_reachable_s: number(raw.neighbour_reachable_s, r::NEIGHBOUR_REACHABLE_DEFAULT),
         neighbour_retry_ms: number(raw.neighbour_retry_ms, r::NEIGHBOUR_RETRY_DEFAULT),
         neighbour_probes: number(raw.neighbour_probes, r::NEIGHBOUR_PROBES_DEFAULT),
+        nat_tcp_established_s: number(raw.nat_tcp_established_s, r::NAT_TCP_ESTABLISHED_DEFAULT),
+        nat_tcp_transitory_s: number(raw.nat_tcp_transitory_s, r::NAT_TCP_TRANSITORY_DEFAULT),
+        nat_udp_s: number(raw.nat_udp_s, r::NAT_UDP_DEFAULT),
+        nat_icmp_s: number(raw.nat_icmp_s, r::NAT_ICMP_DEFAULT),
+        nat_other_s: number(raw.nat_other_s, r::NAT_OTHER_DEFAULT),
     }
 }
 
-fn number(raw: Option<u64>, default: u64) -> u32 {
+pub(super) fn number(raw: Option<u64>, default: u64) -> u32 {
     u32::try_from(raw.unwrap_or(default)).unwrap_or(u32::MAX)
 }

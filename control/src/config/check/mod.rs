@@ -6,7 +6,9 @@ mod network;
 mod pool;
 mod public;
 mod route;
+mod share;
 mod text;
+mod vip;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,12 +17,15 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use tidegate_fastpath::types::{Mtu, Vid};
+use tidegate_fastpath::{
+    table::nat::Quotas,
+    types::{Mtu, Vid},
+};
 
 use super::{
     Config, Id, Vpc,
     problem::{Found, Problem, Problems, shown},
-    raw::{RawConfig, RawVpcRouter, range},
+    raw::{RawConfig, RawQuotas, RawVpcRouter, range},
 };
 
 pub use self::network::VXLAN_OVERHEAD;
@@ -37,6 +42,7 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
     let networks = network::Check { vpcs: &vpcs, pools: &pools, ports: &ports, links: &mut links };
     let networks = networks.check(&raw.vpc_networks, &mut report);
     let routes = route::Tables::new(raw, &public_networks, &vpcs).check(&raw.routes, &mut report);
+    let services = vip::Check::new(&public_networks, &vpcs, &networks).check(raw, &mut report);
     if let Some(gateway) = &gateway {
         let subnets = ports.items().filter(|port| port.subnet.is_some()).count();
         count(
@@ -54,6 +60,11 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
             vpcs: vpcs.into_items(),
             networks: networks.into_items(),
             routes,
+            nics: services.nics.into_items(),
+            vips: services.vips.into_items(),
+            snats: services.snats.into_items(),
+            eips: services.eips.into_items(),
+            port_forwards: services.port_forwards.into_items(),
         }),
         _ => Err(report.found.into_problems()),
     }
@@ -99,9 +110,20 @@ fn routers(raw: &[RawVpcRouter], report: &mut Report) -> Known<Vpc> {
                 }
             }
             let flow_tracking = raw.flow_tracking.unwrap_or(range::FLOW_TRACKING_DEFAULT);
-            Some(Vpc { id: id?, account: raw.account.clone(), flow_tracking })
+            let quotas = raw.quotas.as_ref().map(quotas).unwrap_or_default();
+            Some(Vpc { id: id?, account: raw.account.clone(), flow_tracking, quotas })
         },
     )
+}
+
+fn quotas(raw: &RawQuotas) -> Quotas {
+    let bound = |raw| gateway::number(raw, u32::MAX.into());
+    Quotas {
+        sessions: bound(raw.sessions),
+        new_per_s: bound(raw.new_sessions_per_second),
+        vm_sessions: bound(raw.vm_sessions),
+        vm_new_per_s: bound(raw.vm_new_sessions_per_second),
+    }
 }
 
 /// What was found so far.
@@ -127,6 +149,14 @@ impl At<'_> {
             (Some(i), false) => format!("{section}[{i}].{key}"),
             (None, true) => (*section).to_owned(),
             (None, false) => format!("{section}.{key}"),
+        }
+    }
+
+    /// Its place and name, for the problem of another object.
+    fn party(&self) -> String {
+        match self.id {
+            Some(id) => format!("{} ({})", self.path(""), shown(id)),
+            None => self.path(""),
         }
     }
 }
@@ -318,10 +348,7 @@ struct Links(HashMap<(Id, Option<Vid>), String>);
 impl Links {
     /// Takes a link for the object at `at`; reports who has it already.
     fn claim(&mut self, port: &Id, vlan: Option<Vid>, at: At<'_>, key: &str, report: &mut Report) {
-        let owner = match at.id {
-            Some(id) => format!("{} ({id})", at.path("")),
-            None => at.path(""),
-        };
+        let owner = at.party();
         let link = (port.clone(), vlan);
         let Some(first) = self.0.get(&link) else {
             self.0.insert(link, owner);

@@ -8,7 +8,7 @@ use std::{
 use ipnet::Ipv4Net;
 use tidegate_fastpath::types::{MacAddr, Vni};
 
-use crate::config::{Id, VniRange};
+use crate::config::{Id, VniRange, nat::PortRange};
 
 /// Why a text does not mean what its key wants.
 #[derive(Debug)]
@@ -124,6 +124,23 @@ pub(super) fn vni_range(text: &str) -> Result<VniRange, Wrong> {
         (Some(_), Some(_)) => wrong("is empty: its first VNI is above its last", way_out),
         _ => wrong("is no range of VNIs", way_out),
     }
+}
+
+/// Ports of TCP or UDP; 0 is none.
+pub(super) fn ports(text: &str) -> Result<PortRange, Wrong> {
+    let way_out = "give a port of 1 to 65535, or the first and the last as in 2222-2224";
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
+        (Some(_), Some(_)) => wrong("is empty: its first port is above its last", way_out),
+        _ => wrong("is no port or range of ports", way_out),
+    }
+}
+
+/// From where a service may be used; host bits mean nothing.
+pub(super) fn allowed(text: &str) -> Result<Ipv4Net, Wrong> {
+    prefix(text).map(|net| net.trunc())
 }
 
 pub(super) fn ip_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), Wrong> {
