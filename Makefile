@@ -68,5 +68,5 @@ doc: ## API documentation in target/doc
 run: build ## run the gateway in the foreground: make run CONFIG=file.yaml (root)
 	$(SUDO) $(TARGET)/release/tidegate run --config $(CONFIG)
 
-doctor: ## say what this machine lacks: DPDK, hugepages, namespaces, tools
-	@$(CARGO) run -q -p tidegate-tests --bin tidegate-doctor
+doctor: ## say what this machine lacks to run a gateway: permission, hugepages, TAPs, namespaces, lcores
+	@$(CARGO) run -q -p tidegate-control --bin tidegate -- doctor

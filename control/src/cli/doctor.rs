@@ -1,9 +1,13 @@
 //! What a machine needs to run a gateway, and what to do where it is missing.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, process::ExitCode, thread};
 
 use comfy_table::{Table, presets};
-use nix::unistd::geteuid;
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+    unistd::geteuid,
+};
 
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ fn permission() -> Finding {
         what: "permission",
         verdict: if root { Verdict::Good } else { Verdict::Missing },
         seen: format!("user id {}", geteuid()),
-        way_out: if root { "" } else { "run as root, or with the capabilities of deploy/tidegate.service" },
+        way_out: if root { "" } else { "run as root, as deploy/tidegate.service does" },
     }
 }
 
@@ -95,12 +99,17 @@ fn tun() -> Finding {
 }
 
 fn namespaces() -> Finding {
-    let there = Path::new("/proc/self/ns/net").exists();
-    let (verdict, way_out) = match there {
-        true => (Verdict::Good, ""),
-        false => (Verdict::Lacking, "use a kernel with CONFIG_NET_NS; without it there is no local delivery"),
+    // In a thread of its own, whose namespace goes when it ends: a container's kernel may have them and yet not give any.
+    let made = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join().unwrap_or(Err(Errno::EAGAIN));
+    let (verdict, way_out) = match made {
+        Ok(()) => (Verdict::Good, ""),
+        Err(_) => (
+            Verdict::Lacking,
+            "run as root, on a kernel or in a container that allows them; without them there is no local delivery",
+        ),
     };
-    let seen = if there { "the kernel has them" } else { "the kernel has none" }.to_owned();
+    let seen = made
+        .map_or_else(|error| format!("none can be made: {}", error.desc()), |()| "can be made".to_owned());
     Finding { what: "network namespaces", verdict, seen, way_out }
 }
 
