@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_bench::{
-    cycles,
+    compile, cycles,
     measurement::{Length, Subject, measure},
     pool::MemPool,
     report,
@@ -26,6 +26,21 @@ pub(crate) struct Cli {
 enum Command {
     /// Measures a scenario. Several values of an option are measured in turn, round by round.
     Run(Run),
+    /// Measures what control needs for a configuration: all of it, and one changed address.
+    Compile(Compile),
+}
+
+#[derive(Debug, Args)]
+struct Compile {
+    /// VPC routers.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    vpcs: u16,
+    /// VXLAN networks of each.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..))]
+    networks: u8,
+    /// The median of so many is shown.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
 }
 
 #[derive(Debug, Args)]
@@ -104,8 +119,14 @@ enum Path {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
-    let Command::Run(run) = &cli.command;
-    run.run()
+    match &cli.command {
+        Command::Run(run) => run.run(),
+        Command::Compile(Compile { vpcs, networks, rounds }) => {
+            let size = compile::Size { vpcs: *vpcs, networks: *networks };
+            println!("{}", compile::table(size, *rounds)?);
+            Ok(())
+        }
+    }
 }
 
 impl Run {
