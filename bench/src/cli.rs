@@ -9,7 +9,7 @@ use tidegate_bench::{
     measurement::{Length, Subject, measure},
     pool::MemPool,
     report,
-    scenario::{Ip4, Scenario, VxlanVxlan},
+    scenario::{Ip4, Load, Scenario, VxlanVxlan},
     subject::Replay,
     traffic::Traffic,
 };
@@ -173,31 +173,28 @@ impl Run {
     fn vxlan_vxlan(&self) -> VxlanVxlan {
         let first = |values: &[u32]| values.first().copied().unwrap_or(1);
         VxlanVxlan {
-            tracked: false,
-            flows: first(&self.flows),
+            load: Load { tracked: false, flows: first(&self.flows), frame_bytes: self.frame.into() },
             sources: self.sources,
             destinations: first(&self.destinations),
-            frame_bytes: usize::from(self.frame),
         }
     }
 
     /// Every combination of what was asked for.
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
-        let frame_bytes = usize::from(self.frame);
         let mut scenarios: Vec<Arc<dyn Scenario>> = Vec::new();
         for flows in self.flows.iter().copied() {
             for tracked in self.path.iter().map(|path| *path == Path::Tracked) {
+                let load = Load { tracked, flows, frame_bytes: self.frame.into() };
                 match self.scenario {
                     Name::VxlanVxlan | Name::Buffer => {
                         scenarios.extend(self.destinations.iter().map(|destinations| {
                             let (sources, destinations) = (self.sources, *destinations);
-                            Arc::new(VxlanVxlan { tracked, flows, sources, destinations, frame_bytes })
-                                as Arc<_>
+                            Arc::new(VxlanVxlan { load, sources, destinations }) as Arc<_>
                         }))
                     }
-                    Name::Ip4 => scenarios.extend(self.routes.iter().map(|routes| {
-                        Arc::new(Ip4 { tracked, flows, routes: *routes, frame_bytes }) as Arc<_>
-                    })),
+                    Name::Ip4 => scenarios.extend(
+                        self.routes.iter().map(|routes| Arc::new(Ip4 { load, routes: *routes }) as Arc<_>),
+                    ),
                 }
             }
         }

@@ -24,7 +24,7 @@ use crate::{
     cycles,
     measurement::{Label, Length, Sample, Subject},
     pool::Pool,
-    scenario::Scenario,
+    scenario::{Load, Scenario},
     traffic::Traffic,
 };
 
@@ -113,14 +113,15 @@ impl<P: Pool> Replay<P> {
         let gateway = scenario.gateway()?;
         let ports = gateway.tables.ports.len();
         let counters = Arc::new(Counters::new(ports, gateway.tables.nets.len()));
-        let capacity = if scenario.tracked() { (scenario.flows() as usize).max(FLOWS_MIN) } else { 1 };
+        let Load { tracked, flows: directions, frame_bytes } = scenario.load();
+        let capacity = if tracked { (directions as usize).max(FLOWS_MIN) } else { 1 };
         let (mut flows, reader) = FlowTable::new(capacity, 1)?;
         let label = Label {
             scenario: scenario.name(),
             buffers: P::NAME,
-            path: if scenario.tracked() { "tracked" } else { "stateless" },
-            flows: scenario.flows(),
-            frame_bytes: scenario.frame_bytes(),
+            path: if tracked { "tracked" } else { "stateless" },
+            flows: directions,
+            frame_bytes,
             burst,
             workers: 1,
             services: Vec::new(),
@@ -235,7 +236,7 @@ impl<P: Pool> Subject for Replay<P> {
         // All flows once, which learns them, and again as established ones; at least some bursts.
         let all = self.traffic.len().max(4 * self.burst);
         let first_cycles = self.check_pass(all)?;
-        let enough = self.scenario.tracked() && self.traffic.len() >= FIRST_MIN;
+        let enough = self.scenario.load().tracked && self.traffic.len() >= FIRST_MIN;
         self.first_cycles = enough.then_some(first_cycles);
         self.check_pass(all.min(CHECKED_AGAIN))?;
         Ok(())

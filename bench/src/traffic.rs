@@ -28,7 +28,7 @@ impl Traffic {
     /// # Panics
     /// Where the scenario's frames differ in length: a mistake of the scenario.
     pub fn new(scenario: &dyn Scenario) -> Traffic {
-        let mut flows: Vec<u32> = (0..scenario.flows()).collect();
+        let mut flows: Vec<u32> = (0..scenario.load().flows).collect();
         fastrand::Rng::with_seed(SEED).shuffle(&mut flows);
         let len = scenario.arriving(0).len();
         let mut bytes = Vec::with_capacity(len * flows.len());

@@ -9,7 +9,7 @@ use tidegate_fastpath::{
     types::{MacAddr, PortId},
 };
 
-use super::{Datagram, Host, Scenario};
+use super::{Datagram, Host, Load, Scenario};
 use crate::{
     gateway::{Builder, Gateway},
     oracle::{self, Expected},
@@ -27,14 +27,10 @@ const GATEWAY_MACS: [MacAddr; 2] = [MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::n
 /// The scenario and its parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Ip4 {
-    /// Use flow entries.
-    pub tracked: bool,
-    /// How many.
-    pub flows: u32,
+    /// The frames.
+    pub load: Load,
     /// 1: a default route; more: so many /32 routes, spread over 96.0.0.0/4.
     pub routes: u32,
-    /// Bytes of a frame with FCS.
-    pub frame_bytes: usize,
 }
 
 fn source(n: u32) -> Host {
@@ -63,22 +59,14 @@ impl Scenario for Ip4 {
         if self.routes == 1 { "ip4" } else { "ip4-routes" }
     }
 
-    fn tracked(&self) -> bool {
-        self.tracked
-    }
-
-    fn flows(&self) -> u32 {
-        self.flows
-    }
-
-    fn frame_bytes(&self) -> usize {
-        self.frame_bytes
+    fn load(&self) -> Load {
+        self.load
     }
 
     fn gateway(&self) -> Result<Gateway> {
         ensure!((1..=ROUTES_MAX).contains(&self.routes), "give 1 to {ROUTES_MAX} routes");
-        ensure!(self.routes == 1 || self.flows <= self.routes, "give at most one flow per route");
-        let mut builder = Builder::new(self.tracked, MTU, 1024)?;
+        ensure!(self.routes == 1 || self.load.flows <= self.routes, "give at most one flow per route");
+        let mut builder = Builder::new(self.load.tracked, MTU, 1024)?;
         let vrf = builder.vrf();
         let mut ends = [1u8, 2].into_iter().zip(GATEWAY_MACS).map(|(vpc, mac)| {
             let prefix = Ipv4Net::new(Ipv4Addr::new(10, vpc, 0, 0), 24);
@@ -101,7 +89,7 @@ impl Scenario for Ip4 {
     }
 
     fn arriving(&self, flow: u32) -> Vec<u8> {
-        self.datagram(flow).frame(self.frame_bytes)
+        self.datagram(flow).frame(self.load.frame_bytes)
     }
 
     fn check(&self, flow: u32, port: PortId, frame: &[u8]) -> Result<()> {

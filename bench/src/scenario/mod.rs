@@ -12,19 +12,24 @@ use tidegate_fastpath::types::{MacAddr, PortId};
 pub use self::{ip4::Ip4, vxlan_vxlan::VxlanVxlan};
 use crate::gateway::Gateway;
 
+/// What every scenario has as parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Whether packets use flow entries, or are decided one by one.
+    pub tracked: bool,
+    /// How many flows (directions).
+    pub flows: u32,
+    /// Bytes of a tenant's frame, FCS included, tunnel headers not.
+    pub frame_bytes: usize,
+}
+
 /// One scenario with its parameters. Frames of a flow are always the same.
 pub trait Scenario {
     /// As on the command line and in reports.
     fn name(&self) -> &'static str;
 
-    /// Whether packets use flow entries, or are decided one by one.
-    fn tracked(&self) -> bool;
-
-    /// How many flows.
-    fn flows(&self) -> u32;
-
-    /// Bytes of a tenant's frame, FCS included, tunnel headers not.
-    fn frame_bytes(&self) -> usize;
+    /// Of which frames how many, and whether they use flow entries.
+    fn load(&self) -> Load;
 
     /// The gateway.
     ///
@@ -106,17 +111,20 @@ mod tests {
         traffic::Traffic,
     };
 
-    const VXLAN: VxlanVxlan =
-        VxlanVxlan { tracked: true, flows: 3000, sources: 100, destinations: 70, frame_bytes: 64 };
-    const IP4: Ip4 = Ip4 { tracked: true, flows: 1000, routes: 2000, frame_bytes: 128 };
+    const VXLAN: VxlanVxlan = VxlanVxlan {
+        load: Load { tracked: true, flows: 3000, frame_bytes: 64 },
+        sources: 100,
+        destinations: 70,
+    };
+    const IP4: Ip4 = Ip4 { load: Load { tracked: true, flows: 1000, frame_bytes: 128 }, routes: 2000 };
 
     #[test]
     fn every_scenario_passes_its_own_check_on_both_paths() {
         let scenarios: [Arc<dyn Scenario>; 5] = [
             Arc::new(VXLAN),
-            Arc::new(VxlanVxlan { tracked: false, flows: 1, frame_bytes: 1500, ..VXLAN }),
+            Arc::new(VxlanVxlan { load: Load { tracked: false, flows: 1, frame_bytes: 1500 }, ..VXLAN }),
             Arc::new(IP4),
-            Arc::new(Ip4 { tracked: false, ..IP4 }),
+            Arc::new(Ip4 { load: Load { tracked: false, ..IP4.load }, ..IP4 }),
             Arc::new(Ip4 { routes: 1, ..IP4 }),
         ];
         for scenario in scenarios {
@@ -132,7 +140,8 @@ mod tests {
     #[test]
     fn a_frame_with_any_byte_changed_fails_the_check() {
         let ingress = PortId(0);
-        let scenario: Arc<dyn Scenario> = Arc::new(VxlanVxlan { flows: 1, ..VXLAN });
+        let scenario: Arc<dyn Scenario> =
+            Arc::new(VxlanVxlan { load: Load { flows: 1, ..VXLAN.load }, ..VXLAN });
         let traffic = Traffic::new(&*scenario);
         let mut replay = Replay::new(Arc::clone(&scenario), traffic, MemPool::default(), 1).unwrap();
         let right = replay.emitted().unwrap();

@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
 use tidegate_fastpath::types::{MacAddr, PortId, Vni};
 
-use super::{Datagram, Host, Scenario, TTL, written};
+use super::{Datagram, Host, Load, Scenario, TTL, written};
 use crate::{
     gateway::{Builder, Gateway},
     oracle::{self, Expected, Tunnel},
@@ -33,16 +33,12 @@ const FIRST_HOST: [u8; 2] = [0, 128];
 /// The scenario and its parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct VxlanVxlan {
-    /// Use flow entries.
-    pub tracked: bool,
-    /// How many.
-    pub flows: u32,
+    /// The frames of the VMs.
+    pub load: Load,
     /// Sending VMs, at most [`VMS_MAX`].
     pub sources: u32,
     /// Receiving VMs, at most [`VMS_MAX`].
     pub destinations: u32,
-    /// Bytes of the inner frame with FCS.
-    pub frame_bytes: usize,
 }
 
 /// The `n`th VM of one side.
@@ -74,7 +70,7 @@ impl VxlanVxlan {
         // One source port per round over the sources, so that no two flows are equal.
         let ports = (1024 + (flow / self.sources) as u16, 443);
         let (source, destination) = (self.source(flow), self.destination(flow).ip);
-        Datagram { source, gateway: gateway_mac(0), destination, ports }.frame(self.frame_bytes)
+        Datagram { source, gateway: gateway_mac(0), destination, ports }.frame(self.load.frame_bytes)
     }
 }
 
@@ -83,23 +79,15 @@ impl Scenario for VxlanVxlan {
         "vxlan-vxlan"
     }
 
-    fn tracked(&self) -> bool {
-        self.tracked
-    }
-
-    fn flows(&self) -> u32 {
-        self.flows
-    }
-
-    fn frame_bytes(&self) -> usize {
-        self.frame_bytes
+    fn load(&self) -> Load {
+        self.load
     }
 
     fn gateway(&self) -> Result<Gateway> {
         ensure!((1..=VMS_MAX).contains(&self.sources), "give 1 to {VMS_MAX} sources");
         ensure!((1..=VMS_MAX).contains(&self.destinations), "give 1 to {VMS_MAX} destinations");
-        ensure!(self.flows / self.sources < 64_000, "{} flows need more sources", self.flows);
-        let mut builder = Builder::new(self.tracked, MTU, (2 * HOSTS + 2 * VMS_MAX) as usize)?;
+        ensure!(self.load.flows / self.sources < 64_000, "{} flows need more sources", self.load.flows);
+        let mut builder = Builder::new(self.load.tracked, MTU, (2 * HOSTS + 2 * VMS_MAX) as usize)?;
         let [underlay, vpc] = [builder.vrf(), builder.vrf()];
         let prefix = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16)?;
         let underlay = builder.plain(underlay, OUR_UNDERLAY_MAC, prefix, OUR_VTEP);
