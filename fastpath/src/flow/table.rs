@@ -184,6 +184,19 @@ impl FlowTable {
             .find(|(_, id)| self.record(*id).is_of(key))
     }
 
+    /// The home of a key, locked, and its entry, which stays as it is until the lock is let go.
+    ///
+    /// # Errors
+    /// [`NotLearned::Busy`]: another worker has the lock.
+    pub(super) fn lock(
+        &self,
+        key: &FlowKey,
+        hash: FlowHash,
+    ) -> Result<(Locked<'_>, Option<Place>), NotLearned> {
+        let home = self.home(hash).try_lock().ok_or(NotLearned::Busy)?;
+        Ok((home, self.find(key, hash)))
+    }
+
     /// An empty slot for a key without entry.
     pub(super) fn vacancy(&self, home: &Locked<'_>, hash: FlowHash) -> Result<Vacancy<'_>, NotLearned> {
         if let Some(slot) = home.empty_slot() {

@@ -124,8 +124,8 @@ impl FlowWorker {
     ) -> Result<FlowId, NotLearned> {
         self.come_online();
         let table = &*self.table;
-        let home = table.home(hash).try_lock().ok_or(NotLearned::Busy)?;
-        if let Some(place) = table.find(key, hash) {
+        let (home, entry) = table.lock(key, hash)?;
+        if let Some(place) = entry {
             return Ok(place.id);
         }
         let vacancy = table.vacancy(&home, hash)?;
@@ -152,8 +152,8 @@ impl FlowWorker {
     ) -> Result<FlowId, NotLearned> {
         self.come_online();
         let table = &*self.table;
-        let home = table.home(hash).try_lock().ok_or(NotLearned::Busy)?;
-        let Some(old) = table.find(key, hash) else {
+        let (home, entry) = table.lock(key, hash)?;
+        let Some(old) = entry else {
             drop(home);
             return self.learn(key, hash, program, now);
         };
@@ -268,8 +268,8 @@ impl FlowWorker {
         if self.retired.is_full() {
             return false;
         }
-        let Some(home) = self.table.home(hash).try_lock() else { return false };
-        let Some(place) = self.table.find(key, hash).filter(|place| place.id == id) else { return false };
+        let Ok((home, entry)) = self.table.lock(key, hash) else { return false };
+        let Some(place) = entry.filter(|place| place.id == id) else { return false };
         if !self.is_idle(id, tick, timeouts) || !self.table.remove(&home, place, hash) {
             return false;
         }
