@@ -33,7 +33,7 @@ check: ## format, lints, licences, spelling
 	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny check --disable-fetch advisories; else echo "advisories not checked: the RustSec database cannot be reached from here"; fi
 	codespell
 
-test: deps check test-core test-dpdk test-lab test-loom ## everything
+test: deps check test-core test-dpdk test-lab check-inline test-loom ## everything
 
 test-core: ## the part without DPDK and root: unit, packet tables, goldens, properties, architecture
 	$(CARGO) test --workspace --exclude dpdk-sys --no-default-features
@@ -54,7 +54,7 @@ docs-update: ## write the generated pages of docs anew: config, metrics, drops, 
 	GOLDEN_UPDATE=1 $(CARGO) test -p tidegate-control --no-default-features --lib manual
 
 check-inline: build ## fail when a call to a DPDK shim function is left in the release binary (needs the clang of rustc's LLVM)
-	$(CARGO) $(LTO) run --release -p tidegate-bench --bin tidegate-check-inline -- $(TARGET)/release/tidegate
+	$(if $(LTO),TIDEGATE_LTO=$(abspath $(TARGET))/release/tidegate $(CARGO) test -p tidegate-tests --test inline,@echo "check-inline: nothing to check, there is no clang-22 to inline DPDK's functions with")
 
 bench: build ## cycles per packet; ARGS="--help" for more
 	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(ARGS)
