@@ -1,5 +1,5 @@
 //! All interleavings (with a bounded number of preemptions) of the few steps that matter, under the C11 memory model:
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p tidegate-fastpath flow::tests::loom`
+//! `make test-loom`.
 
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 
