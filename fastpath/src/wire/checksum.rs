@@ -25,8 +25,13 @@ pub fn sum(bytes: &[u8], start: u16) -> u16 {
 fn fold(mut total: u64) -> u16 {
     total = (total >> 32) + (total & 0xffff_ffff);
     total = (total >> 32) + (total & 0xffff_ffff);
+    fold_pair(total as u32)
+}
+
+/// Adds both halves of a word in one's complement.
+#[inline(always)]
+const fn fold_pair(word: u32) -> u16 {
     // Both halves added to each other: the carry of the lower sum goes into the upper one, which is the result.
-    let word = total as u32;
     (word.wrapping_add(word.rotate_left(16)) >> 16) as u16
 }
 
@@ -54,13 +59,55 @@ pub fn verify(bytes: &[u8]) -> bool {
     sum(bytes, 0) == 0xffff
 }
 
-/// The checksum after one 16-bit word changed from `old` to `new` (RFC 1624, equation 3).
+/// The checksum after one 16-bit word changed from `old` to `new`.
 #[inline(always)]
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
-    let mut total = (!checksum) as u32 + (!old) as u32 + new as u32;
-    total = (total >> 16) + (total & 0xffff);
-    total = (total >> 16) + (total & 0xffff);
-    !(total as u16)
+    Change::of(old, new).apply(checksum)
+}
+
+/// What changed in summed words, to bring any number of checksums over them up to date (RFC 1624, equation 3): the sum of
+/// the complements of the old words and of the new ones. Room for some ten thousand words.
+///
+/// Held in the byte order of the packet, in which words can be summed as they are (RFC 1071 §2(B)): what is read, taken in
+/// and written back is then swapped nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change(u32);
+
+impl Change {
+    /// Nothing changed.
+    pub const NONE: Change = Change(0);
+
+    /// One word changed.
+    #[inline(always)]
+    pub const fn of(old: u16, new: u16) -> Change {
+        Change(complement(old.to_be()) + new.to_be() as u32)
+    }
+
+    /// Two words beside each other changed, such as an address.
+    #[inline(always)]
+    pub const fn of_pair(old: u32, new: u32) -> Change {
+        let (total, carry) = (!old.to_be()).overflowing_add(new.to_be());
+        let word = total.wrapping_add(carry as u32);
+        Change((word >> 16) + (word & 0xffff))
+    }
+
+    /// Both changes.
+    #[inline(always)]
+    pub const fn and(self, other: Change) -> Change {
+        Change(self.0 + other.0)
+    }
+
+    /// The checksum after the change. Costs one fold.
+    #[inline(always)]
+    pub const fn apply(self, checksum: u16) -> u16 {
+        u16::from_be(!fold_pair(complement(checksum.to_be()) + self.0))
+    }
+}
+
+/// The complement of a word, written so that those of several words become one constant.
+#[inline(always)]
+const fn complement(word: u16) -> u32 {
+    0xffff - word as u32
 }
 
 /// The sum of a UDP or TCP pseudo header (RFC 9293 §3.1), to start [`sum`] with.
@@ -117,6 +164,19 @@ mod tests {
             let before = of(&bytes(&words));
             let old = std::mem::replace(&mut words[at], new);
             prop_assert_eq!(update(before, old, new), of(&bytes(&words)));
+        }
+
+        #[test]
+        fn one_fold_takes_in_all_changes(old: [u32; 2], new: [u32; 2], ports: [u16; 2]) {
+            let bytes = |pairs: [u32; 2], port: u16| {
+                let words = [0x45, pairs[0], pairs[1], u32::from(port)];
+                words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<u8>>()
+            };
+            let change = Change::NONE
+                .and(Change::of_pair(old[0], new[0]))
+                .and(Change::of_pair(old[1], new[1]))
+                .and(Change::of(ports[0], ports[1]));
+            prop_assert_eq!(change.apply(of(&bytes(old, ports[0]))), of(&bytes(new, ports[1])));
         }
     }
 }
