@@ -15,8 +15,13 @@ pub const HEADER_LEN: usize = 8;
 mod kind {
     pub(super) const ECHO_REPLY: u8 = 0;
     pub(super) const UNREACHABLE: u8 = 3;
+    pub(super) const SOURCE_QUENCH: u8 = 4;
+    pub(super) const REDIRECT: u8 = 5;
     pub(super) const ECHO_REQUEST: u8 = 8;
     pub(super) const TIME_EXCEEDED: u8 = 11;
+    pub(super) const PARAMETER_PROBLEM: u8 = 12;
+    pub(super) const TIMESTAMP: u8 = 13;
+    pub(super) const TIMESTAMP_REPLY: u8 = 14;
 }
 
 /// An error that a router sends about a packet.
@@ -129,6 +134,31 @@ pub fn echo_id(message: &[u8]) -> Option<u16> {
     }
 }
 
+/// The identifier of a query or its answer that a NAT keeps apart by it: echo and timestamp (RFC 5508 §3).
+#[inline]
+pub fn query_id(message: &[u8]) -> Option<u16> {
+    use kind::{ECHO_REPLY, ECHO_REQUEST, TIMESTAMP, TIMESTAMP_REPLY};
+    match message.first_chunk::<HEADER_LEN>()? {
+        [ECHO_REQUEST | ECHO_REPLY | TIMESTAMP | TIMESTAMP_REPLY, 0, _, _, a, b, ..] => {
+            Some(u16::from_be_bytes([*a, *b]))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a message is an error: it quotes the packet that it is about.
+#[inline]
+pub fn is_error(message: &[u8]) -> bool {
+    is_routed_error(message) || message.first() == Some(&kind::REDIRECT)
+}
+
+/// Whether a message is an error that is sent across routers; a redirect is for its own link only.
+#[inline]
+pub fn is_routed_error(message: &[u8]) -> bool {
+    use kind::{PARAMETER_PROBLEM, SOURCE_QUENCH, TIME_EXCEEDED, UNREACHABLE};
+    matches!(message.first(), Some(&(UNREACHABLE | SOURCE_QUENCH | TIME_EXCEEDED | PARAMETER_PROBLEM)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +174,27 @@ mod tests {
         assert_eq!((message[0], to_us(&message)), (0, ToUs::Other));
         message[9] ^= 1;
         assert_eq!(to_us(&message), ToUs::Malformed);
+    }
+
+    #[test]
+    fn messages_are_queries_with_an_id_or_errors_or_neither() {
+        for (message, id, error, routed) in [
+            ([8, 0, 0, 0, 0x12, 0x34, 0, 1], Some(0x1234), false, false),
+            ([0, 0, 0, 0, 0x12, 0x34, 0, 1], Some(0x1234), false, false),
+            ([13, 0, 0, 0, 0x12, 0x34, 0, 1], Some(0x1234), false, false),
+            ([14, 0, 0, 0, 0x12, 0x34, 0, 1], Some(0x1234), false, false),
+            ([8, 1, 0, 0, 0x12, 0x34, 0, 1], None, false, false),
+            ([9, 0, 0, 0, 2, 2, 0, 1], None, false, false),
+            ([3, 4, 0, 0, 0, 0, 5, 0], None, true, true),
+            ([4, 0, 0, 0, 0, 0, 0, 0], None, true, true),
+            ([5, 1, 0, 0, 10, 0, 0, 1], None, true, false),
+            ([11, 0, 0, 0, 0, 0, 0, 0], None, true, true),
+            ([12, 0, 0, 0, 0, 0, 0, 0], None, true, true),
+        ] {
+            assert_eq!(query_id(&message), id, "{message:?}");
+            assert_eq!((is_error(&message), is_routed_error(&message)), (error, routed), "{message:?}");
+        }
+        assert_eq!((query_id(&[8, 0, 0, 0, 0, 0, 0]), is_error(&[])), (None, false));
     }
 
     #[test]

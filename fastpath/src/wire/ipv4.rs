@@ -20,6 +20,10 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// DCCP.
+    pub const DCCP: u8 = 33;
+    /// UDP-Lite.
+    pub const UDP_LITE: u8 = 136;
 }
 
 /// Flag "don't fragment" in the word of flags and fragment offset.
@@ -57,6 +61,15 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
+    /// A header as it is, and its words.
+    #[inline(always)]
+    fn of(h: &[u8; HEADER_LEN]) -> (Ipv4, [u32; 5]) {
+        let words = [be32(h, 0), be32(h, 4), be32(h, 8), be32(h, 12), be32(h, 16)];
+        let pair = |high, low| u64::from(high) << 32 | u64::from(low);
+        let first = pair(words[0], words[1]);
+        (Ipv4 { first, second: pair(words[2], words[3]), destination: words[4] }, words)
+    }
+
     /// Header bytes, options included: 20 to 60.
     #[inline(always)]
     pub const fn header_len(&self) -> u8 {
@@ -69,7 +82,7 @@ impl Ipv4 {
         (self.first >> 48) as u8
     }
 
-    /// Header and payload bytes; never beyond the bytes that were parsed.
+    /// Header and payload bytes; never beyond the bytes that were parsed, except with [`parse_quoted`].
     #[inline(always)]
     pub const fn total_len(&self) -> u16 {
         (self.first >> 32) as u16
@@ -152,10 +165,7 @@ pub fn parse(packet: &[u8]) -> Result<Ipv4, BadIpv4> {
 #[inline(always)]
 pub fn split(packet: &[u8]) -> Result<(Ipv4, &[u8]), BadIpv4> {
     let Some(h) = packet.first_chunk::<HEADER_LEN>() else { return Err(BadIpv4::Truncated) };
-    let words = [be32(h, 0), be32(h, 4), be32(h, 8), be32(h, 12), be32(h, 16)];
-    let pair = |high, low| u64::from(high) << 32 | u64::from(low);
-    let ip =
-        Ipv4 { first: pair(words[0], words[1]), second: pair(words[2], words[3]), destination: words[4] };
+    let (ip, words) = Ipv4::of(h);
     if ip.first >> 60 != 4 {
         return Err(BadIpv4::Version);
     }
@@ -172,6 +182,15 @@ pub fn split(packet: &[u8]) -> Result<(Ipv4, &[u8]), BadIpv4> {
         return Err(BadIpv4::Checksum);
     }
     Ok((ip, &packet[header_len..total_len]))
+}
+
+/// Reads the header of a packet that an ICMP error quotes, of which only the first bytes may be there: version, lengths
+/// and header checksum are checked (RFC 5508 REQ-3a), options are not (they are past).
+pub fn parse_quoted(quote: &[u8]) -> Option<Ipv4> {
+    let (ip, _) = Ipv4::of(quote.first_chunk()?);
+    let (header_len, total_len) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
+    let sound = ip.first >> 60 == 4 && header_len >= HEADER_LEN && header_len <= total_len;
+    (sound && checksum::verify(quote.get(..header_len)?)).then_some(ip)
 }
 
 /// Option kinds that change the path: refused (RFC 7126 §4.3, §4.4).
