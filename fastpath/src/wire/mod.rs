@@ -5,12 +5,17 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod embedded;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod tcp;
+pub mod translate;
 pub mod udp;
 pub mod vxlan;
+
+#[cfg(test)]
+mod sample;
 
 /// Reads 16 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
@@ -43,6 +48,14 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
 #[inline(always)]
 fn put16(bytes: &mut [u8], at: usize, value: u16) {
     if let Some(b) = bytes.get_mut(at..at + 2) {
+        b.copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// Writes 32 bits in network order; nothing beyond the end.
+#[inline(always)]
+fn put32(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(b) = bytes.get_mut(at..at + 4) {
         b.copy_from_slice(&value.to_be_bytes());
     }
 }
