@@ -4,6 +4,7 @@
 pub mod arp;
 pub mod fragment;
 pub mod icmp;
+pub mod icmp_error;
 pub mod ingress;
 pub mod link;
 pub mod local;
