@@ -14,9 +14,6 @@ pub mod translate;
 pub mod udp;
 pub mod vxlan;
 
-#[cfg(test)]
-mod sample;
-
 /// Reads 16 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
 fn be16(bytes: &[u8], at: usize) -> u16 {
@@ -59,3 +56,6 @@ fn put32(bytes: &mut [u8], at: usize, value: u32) {
         b.copy_from_slice(&value.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod sample;
