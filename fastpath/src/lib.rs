@@ -10,6 +10,7 @@ pub mod flow;
 mod hold;
 pub mod io;
 pub mod limit;
+pub mod nat;
 mod outbox;
 pub mod pipeline;
 pub mod prefetch;
