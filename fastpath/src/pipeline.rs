@@ -9,7 +9,7 @@
 //!  forward ◄───────────────────────────────────┴────────────┘
 //!     ├─ program   one flow lookup; on a miss: route::decide, then learn
 //!     └─ apply     TTL, MTU, MSS, adjacency, encap ─► outbox
-//!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown)
+//!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown, sender moved)
 //! ```
 //!
 //! A burst is worked in four passes, so that no pass waits for memory: *receive* (parse, hash, ask for the bucket), *probe*
@@ -31,7 +31,7 @@ use crate::{
     channel::{Notice, Rings},
     counter::Counters,
     flow::{FlowHash, FlowId, FlowKey, FlowTimeouts, FlowWorker, Program},
-    hold::HoldQueue,
+    hold::{Held, HoldQueue},
     io::{BURST, Burst, Io},
     limit::RateLimit,
     outbox::Outbox,
@@ -81,8 +81,10 @@ impl Default for Settings {
     }
 }
 
-/// Packets for one destination that may wait.
-const HELD_PER_DESTINATION: u8 = 16;
+/// Packets for one destination that may wait, and packets of one VM that moved.
+const HELD_PER_ADDRESS: u8 = 16;
+/// How long a packet that shows a move waits until control has followed; control needs a millisecond or two.
+const MOVE_WAIT: Nanos = Nanos::from_ms(50);
 
 /// An IPv4 packet on its way, as far as it was parsed. The buffer that it belongs to begins with the IPv4 header.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +104,21 @@ pub struct Packet {
     tracked: bool,
     /// The gateway's own (an answer, an ICMP error, from the namespace): TTL stays, no ICMP errors about it.
     own: bool,
-    /// It waited for a neighbour and is tried again; its flow entry has counted it.
-    waited: bool,
+    waited: Waited,
     candidate: Option<FlowId>,
+}
+
+/// What a packet that is tried again has waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    /// It has just come.
+    No,
+    /// For its next hop; its flow entry has counted it.
+    NextHop,
+    /// For control to follow the move that it shows; control was told.
+    Move,
+    /// The same, and in vain.
+    MoveInVain,
 }
 
 /// What one round of the poll loop works with.
@@ -128,6 +142,8 @@ enum Stop {
     Local(NetId),
     /// The next hop is not known yet; `Some` where control must be told.
     Wait(Option<(NetId, Ipv4Addr)>),
+    /// Its sender moved, and control was told; whoever answers must find the new place.
+    Moved,
     /// The next hop that a flow remembers was removed; decide again.
     Stale,
     /// Must be cut to go by this program.
@@ -156,7 +172,10 @@ pub struct Engine<B: Buffer> {
     flows: FlowWorker,
     counters: Arc<Counters>,
     rings: Rings,
+    /// Packets that wait for their next hop.
     holds: HoldQueue<B>,
+    /// Packets that show a move, apart from the others so that a spoofer can not take their places.
+    moves: HoldQueue<B>,
     outbox: Outbox<B>,
     settings: Settings,
     limits: Limits,
@@ -189,7 +208,8 @@ impl<B: Buffer> Engine<B> {
             outbox: Outbox::new(counters.ports.len()),
             counters,
             rings,
-            holds: HoldQueue::new(settings.held_max, HELD_PER_DESTINATION),
+            holds: HoldQueue::new(settings.held_max, HELD_PER_ADDRESS, |packet| packet.ip.destination()),
+            moves: HoldQueue::new(settings.held_max / 4, HELD_PER_ADDRESS, |packet| packet.ip.source()),
             limits: Limits {
                 icmp_errors: RateLimit::new(settings.icmp_errors_per_s, 50),
                 local: RateLimit::new(settings.local_per_s, 512),
@@ -242,19 +262,22 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Tries packets again that wait for a neighbour; at most a burst.
+    /// Tries packets again that wait; at most a burst of each kind.
     pub fn retry(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
         for _ in 0..BURST {
+            let Some(held) = self.moves.pop_due(round.now) else { break };
+            let waited = if round.now < held.deadline { Waited::Move } else { Waited::MoveInVain };
+            self.try_again(round, held, waited);
+        }
+        for _ in 0..BURST {
             let Some(held) = self.holds.pop_due(round.now) else { break };
-            let (buffer, mut packet) = (held.buffer, Packet { waited: true, ..held.packet });
-            self.probe(&mut packet);
             if round.now < held.deadline {
-                self.forward_until(round, buffer, &packet, held.deadline);
+                self.try_again(round, held, Waited::NextHop);
             } else {
-                self.refuse(round, buffer, &packet, DropReason::NeighbourUnresolved, None);
+                self.refuse(round, held.buffer, &held.packet, DropReason::NeighbourUnresolved, None);
             }
         }
-        self.counters.held.set(self.holds.len() as u64);
+        self.count_held();
     }
 
     /// Ends a round: everything goes to the drivers, retired flow records may be used again, some flows expire.
@@ -268,10 +291,10 @@ impl<B: Buffer> Engine<B> {
 
     /// Drops what still waits; the worker stops.
     pub fn stop(&mut self) {
-        while let Some(held) = self.holds.pop() {
+        while let Some(held) = self.holds.pop().or_else(|| self.moves.pop()) {
             self.counters.dropped(held.packet.origin.net, DropReason::Shutdown);
         }
-        self.counters.held.set(0);
+        self.count_held();
     }
 
     // ---- the way -----------------------------------------------------------------------------------------------------
@@ -325,7 +348,7 @@ impl<B: Buffer> Engine<B> {
             // Whether the sender moved is asked for every packet that is decided.
             self.neighbours.prefetch_lookup(origin.net, ip.source());
         }
-        let (tracked, own, waited, candidate) = (vrf.tracked, false, false, None);
+        let (tracked, own, waited, candidate) = (vrf.tracked, false, Waited::No, None);
         Some(Packet { origin, vrf: net.vrf, mtu: net.mtu, ip, key, hash, tracked, own, waited, candidate })
     }
 
@@ -361,28 +384,21 @@ impl<B: Buffer> Engine<B> {
     fn forward(&mut self, round: &mut Round<impl Io<Buffer = B>>, mut buffer: B, packet: &Packet) {
         match self.way(round, &mut buffer, packet) {
             Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
-            Err(stop) => {
-                let deadline = Nanos(round.now.0 + u64::from(self.settings.held_ms) * 1_000_000);
-                self.leave(round, buffer, packet, stop, deadline);
-            }
+            Err(stop) => self.leave(round, buffer, packet, stop, None),
         }
     }
 
-    /// The same for a packet that has a deadline already.
-    fn forward_until(
-        &mut self,
-        round: &mut Round<impl Io<Buffer = B>>,
-        mut buffer: B,
-        packet: &Packet,
-        deadline: Nanos,
-    ) {
-        match self.way(round, &mut buffer, packet) {
+    /// The same for a packet that waited, which has a deadline for that already.
+    fn try_again(&mut self, round: &mut Round<impl Io<Buffer = B>>, held: Held<B>, waited: Waited) {
+        let (mut buffer, mut packet) = (held.buffer, Packet { waited, ..held.packet });
+        self.probe(&mut packet);
+        match self.way(round, &mut buffer, &packet) {
             Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
-            Err(stop) => self.leave(round, buffer, packet, stop, deadline),
+            Err(stop) => self.leave(round, buffer, &packet, stop, Some(held.deadline)),
         }
     }
 
-    /// The ways out that are not tx; a stale program is decided once more first.
+    /// The ways out that are not tx; a stale program is decided once more first. `deadline` is of what it waited for before.
     #[cold]
     #[inline(never)]
     fn leave(
@@ -391,7 +407,7 @@ impl<B: Buffer> Engine<B> {
         mut buffer: B,
         packet: &Packet,
         mut stop: Stop,
-        deadline: Nanos,
+        deadline: Option<Nanos>,
     ) {
         if stop == Stop::Stale {
             match self.way_again(round, &mut buffer, packet) {
@@ -406,7 +422,11 @@ impl<B: Buffer> Engine<B> {
             Stop::TooBig(mtu) => {
                 self.refuse(round, buffer, packet, DropReason::NeedsFragmentation, Some(mtu));
             }
-            Stop::Wait(unknown) => self.hold(round, buffer, *packet, unknown, deadline),
+            Stop::Wait(unknown) => {
+                let deadline = deadline.filter(|_| packet.waited == Waited::NextHop);
+                self.hold(round, buffer, *packet, unknown, deadline);
+            }
+            Stop::Moved => self.hold_moved(round.now, buffer, *packet, deadline),
             Stop::Stale => self.counters.dropped(packet.origin.net, DropReason::RouteUnusable),
         }
     }
@@ -438,15 +458,17 @@ impl<B: Buffer> Engine<B> {
     #[inline(always)]
     fn program(&mut self, round: &Round<impl Io<Buffer = B>>, packet: &Packet) -> Result<Program, Stop> {
         if !packet.tracked {
-            return self.decide(round, packet);
+            return self.decide(round, packet).map(|decided| decided.program);
         }
         let generation = round.tables.vrf(packet.vrf).map_or(0, |vrf| vrf.generation);
         match self.entry(packet) {
             Some((id, program))
                 if program.generation == generation && program.from_vtep == packet.origin.vtep =>
             {
-                if !packet.waited {
+                if packet.waited == Waited::No {
                     self.counters.event(Event::FlowHit);
+                }
+                if packet.waited != Waited::NextHop {
                     self.flows.touch(id, usize::from(packet.ip.total_len()), round.now.tick());
                 }
                 Ok(program)
@@ -530,16 +552,18 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Tells control, within the rate of each kind.
-    fn notice(&mut self, now: Nanos, notice: Notice) {
+    /// Tells control, within the rate of each kind. Returns whether control will hear it.
+    fn notice(&mut self, now: Nanos, notice: Notice) -> bool {
         let limit = match notice {
             Notice::Arp { .. } => &mut self.limits.arp,
             Notice::Resolve { .. } => &mut self.limits.resolve,
             Notice::Moved { .. } => &mut self.limits.moved,
         };
-        if !limit.take(now) || self.rings.notices.push(notice).is_err() {
+        let told = limit.take(now) && self.rings.notices.push(notice).is_ok();
+        if !told {
             self.counters.event(Event::NoticeFull);
         }
+        told
     }
 
     #[inline(always)]

@@ -107,7 +107,7 @@ reasons! {
         NeedsFragmentation = "needs_fragmentation",
         /// The next hop answered no ARP in time.
         NeighbourUnresolved = "neighbour_unresolved",
-        /// Too many packets already wait for a neighbour.
+        /// Too many packets already wait.
         HoldFull = "hold_full",
         /// Local delivery: more than the punt rate of this kind.
         PuntLimited = "punt_limited",
@@ -171,9 +171,11 @@ reasons! {
         MssClamped = "mss_clamped",
         /// Packets cut into fragments.
         Fragmented = "fragmented",
-        /// A VM's frames came from another VTEP or MAC than known; control was told.
+        /// Packets that showed a VM behind another VTEP than known.
         Moved = "moved",
-        /// Notices to control refused because the ring was full.
+        /// Packets that showed a move and went on before control had followed it: not told, no room to wait, or too slow.
+        MoveUnanswered = "move_unanswered",
+        /// Notices to control refused: over their rate, or the ring was full.
         NoticeFull = "notice_full",
     }
 }

@@ -129,7 +129,7 @@ pub struct BooksRow {
     pub drops: u64,
     /// Packets handed to control.
     pub punts: u64,
-    /// Packets that wait for a neighbour.
+    /// Packets that wait for a neighbour, or for a move to be followed.
     pub held: u64,
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{Engine, Packet, Round};
+use super::{Engine, MOVE_WAIT, Packet, Round};
 use crate::{
     buffer::Buffer,
     channel::Notice,
@@ -78,7 +78,8 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Lets a packet wait for its next hop; `unknown` is one that control has not heard of.
+    /// Lets a packet wait for its next hop, until `deadline` if it has one; `unknown` is a next hop that control has not
+    /// heard of.
     #[cold]
     #[inline(never)]
     pub(super) fn hold(
@@ -87,15 +88,32 @@ impl<B: Buffer> Engine<B> {
         buffer: B,
         packet: Packet,
         unknown: Option<(NetId, Ipv4Addr)>,
-        deadline: Nanos,
+        deadline: Option<Nanos>,
     ) {
         if let Some((net, ip)) = unknown {
             self.notice(round.now, Notice::Resolve { net, ip });
         }
+        let patience = u64::from(self.settings.held_ms) * 1_000_000;
+        let deadline = deadline.unwrap_or(Nanos(round.now.0 + patience));
         if self.holds.push(buffer, packet, deadline, round.now).is_err() {
             self.counters.dropped(packet.origin.net, DropReason::HoldFull);
         }
-        self.counters.held.set(self.holds.len() as u64);
+        self.count_held();
+    }
+
+    /// Lets a packet that shows a move wait for control. [`Engine::decide`] has seen that there is room.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hold_moved(&mut self, now: Nanos, buffer: B, packet: Packet, deadline: Option<Nanos>) {
+        let deadline = deadline.unwrap_or(Nanos(now.0 + MOVE_WAIT.0));
+        if self.moves.push(buffer, packet, deadline, now).is_err() {
+            self.counters.dropped(packet.origin.net, DropReason::HoldFull);
+        }
+        self.count_held();
+    }
+
+    pub(super) fn count_held(&self) {
+        self.counters.held.set((self.holds.len() + self.moves.len()) as u64);
     }
 
     /// Sends a packet in fragments, the first one first.

@@ -1,6 +1,6 @@
 //! The first packet of a flow: decide, and remember the decision.
 
-use super::{Engine, Packet, Round, Stop};
+use super::{Engine, Packet, Round, Stop, Waited};
 use crate::{
     buffer::Buffer,
     channel::Notice,
@@ -14,25 +14,56 @@ use crate::{
     types::Nanos,
 };
 
+/// A decision, and whether the flow may keep it.
+#[derive(Clone, Copy)]
+pub(super) struct Decided {
+    pub(super) program: Program,
+    /// False where the next packet must be asked again whether its sender moved.
+    lasting: bool,
+}
+
 impl<B: Buffer> Engine<B> {
-    /// Decides, and tells control where the decision shows that a VM moved.
+    /// Decides. A packet that shows that a VM moved waits first until control has followed: its answer can not overtake.
     #[inline(always)]
     pub(super) fn decide(
         &mut self,
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
-    ) -> Result<Program, Stop> {
+    ) -> Result<Decided, Stop> {
+        let mut lasting = true;
         if route::has_moved(&self.neighbours, &packet.key, &packet.origin) {
-            self.counters.event(Event::Moved);
-            let Origin { net, mac, vtep } = packet.origin;
-            self.notice(round.now, Notice::Moved { net, ip: packet.ip.source(), mac, vtep });
+            lasting = self.moved(round.now, packet)?;
         }
         match route::decide(round.tables, &self.neighbours, packet.vrf, &packet.key, &packet.origin)? {
-            Decision::Forward(program) => Ok(program),
+            Decision::Forward(program) => Ok(Decided { program, lasting }),
             Decision::Local(net) => Err(Stop::Local(net)),
             Decision::Unknown { net, ip } => Err(Stop::Wait(Some((net, ip)))),
             Decision::Out | Decision::Vip(_) => Err(DropReason::RouteUnusable.into()),
         }
+    }
+
+    /// Tells control of a move and lets the packet wait, once and within bounds; after that it goes on. Returns whether
+    /// the flow may remember where it came from: only if control knows, or another packet must say so again.
+    #[cold]
+    #[inline(never)]
+    fn moved(&mut self, now: Nanos, packet: &Packet) -> Result<bool, Stop> {
+        let told = match packet.waited {
+            Waited::No => {
+                self.counters.event(Event::Moved);
+                let Origin { net, mac, vtep } = packet.origin;
+                let told = self.notice(now, Notice::Moved { net, ip: packet.ip.source(), mac, vtep });
+                if told && self.moves.has_room(packet) {
+                    return Err(Stop::Moved);
+                }
+                told
+            }
+            Waited::Move => return Err(Stop::Moved),
+            Waited::MoveInVain => true,
+            // It came before its sender was seen elsewhere. What it shows is old, and control must not believe it.
+            Waited::NextHop => return Ok(false),
+        };
+        self.counters.event(Event::MoveUnanswered);
+        Ok(told)
     }
 
     #[cold]
@@ -42,12 +73,14 @@ impl<B: Buffer> Engine<B> {
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
     ) -> Result<Program, Stop> {
-        if !packet.waited {
+        if packet.waited == Waited::No {
             self.counters.event(Event::FlowMiss);
         }
-        let program = self.decide(round, packet)?;
-        let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
-        self.count_learned(round.now, packet, learned, Event::FlowLearn);
+        let Decided { program, lasting } = self.decide(round, packet)?;
+        if lasting {
+            let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
+            self.count_learned(round.now, packet, learned, Event::FlowLearn);
+        }
         Ok(program)
     }
 
@@ -59,8 +92,8 @@ impl<B: Buffer> Engine<B> {
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
     ) -> Result<Program, Stop> {
-        let program = self.decide(round, packet)?;
-        if let Some((id, _)) = self.entry(packet) {
+        let Decided { program, lasting } = self.decide(round, packet)?;
+        if lasting && let Some((id, _)) = self.entry(packet) {
             let learned = self.flows.relearn(id, &packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowRedecide);
         }
@@ -77,7 +110,7 @@ impl<B: Buffer> Engine<B> {
         match learned {
             Ok(id) => {
                 self.counters.event(event);
-                if event == Event::FlowLearn || !packet.waited {
+                if event == Event::FlowLearn || packet.waited != Waited::NextHop {
                     self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick());
                 }
             }

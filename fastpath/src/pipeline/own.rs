@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Engine, Packet, Round};
+use super::{Engine, Packet, Round, Waited};
 use crate::{
     buffer::Buffer,
     channel::{InjectTo, Notice},
@@ -149,7 +149,7 @@ impl<B: Buffer> Engine<B> {
         buffer.truncate(usize::from(ip.total_len()));
         let hash = self.flows.hash(&key);
         let origin = Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
-        let (tracked, own, waited, candidate) = (false, true, false, None);
+        let (tracked, own, waited, candidate) = (false, true, Waited::No, None);
         let mtu = Mtu::LARGEST;
         let packet = Packet { origin, vrf, mtu, ip, key, hash, tracked, own, waited, candidate };
         self.forward(round, buffer, &packet);

@@ -113,23 +113,136 @@ fn a_neighbour_that_falls_silent_is_probed_directly_then_everywhere_then_given_u
     gw.from(&a, packet).to_all(&c, &ask(&b)).to_all(&b, &ask(&b));
 }
 
+const THERE: &str = "udp 10.1.1.7:1 > 10.1.2.9:2";
+const BACK: &str = "udp 10.1.2.9:2 > 10.1.1.7:1";
+
+/// Two VMs that know each other's way, and the first of them after it moved to the other's host.
+fn moved() -> (Gateway, Station, Station) {
+    let (mut gw, a, b) = red();
+    gw.from(&a, THERE).to(&b, THERE);
+    gw.from(&b, BACK).to(&a, BACK);
+    gw.take_moved();
+    (gw, a.at(HOST2), b)
+}
+
 #[test]
 fn a_vm_that_moves_is_followed_with_its_first_data_packet() {
-    let (mut gw, a, b) = red();
-    let (there, back) = ("udp 10.1.1.7:1 > 10.1.2.9:2", "udp 10.1.2.9:2 > 10.1.1.7:1");
-    gw.from(&a, there).to(&b, there);
-    gw.from(&b, back).to(&a, back);
-    let moved = a.at(HOST2);
-    gw.take_moved();
-    gw.from(&moved, there).to(&b, there);
-    gw.moved(["flow_redecide", "moved"]);
-    gw.from(&b, back).to(&moved, back);
-    gw.from(&moved, there).to(&b, there);
-    gw.moved(["flow_hit 2"]);
+    let (mut gw, a, b) = moved();
+    gw.from(&a, THERE).nothing();
+    gw.from(&b, BACK).to(&a, BACK);
+    gw.pass(5).to(&b, THERE);
+    gw.moved(["flow_redecide", "moved", "flow_hit"]);
+    gw.from(&a, THERE).to(&b, THERE);
+    gw.moved(["flow_hit"]);
     // And back again, with a packet of a flow that is new.
-    gw.from(&a, "udp 10.1.1.7:9 > 10.1.2.9:2").to(&b, "udp 10.1.1.7:9 > 10.1.2.9:2");
+    let (a, new) = (a.at(HOST1), "udp 10.1.1.7:9 > 10.1.2.9:2");
+    gw.from(&a, new).nothing();
+    gw.pass(5).to(&b, new);
     gw.moved(["flow_miss", "flow_learn", "moved"]);
-    gw.from(&b, back).to(&a, back);
+    gw.from(&b, BACK).to(&a, BACK);
+}
+
+#[test]
+fn a_packet_that_shows_a_move_waits_until_control_has_followed() {
+    let (mut gw, a, b) = moved();
+    gw.control_runs = false;
+    gw.from(&a, THERE).nothing();
+    gw.from(&a, "icmp echo 10.1.1.7 > 10.1.1.1 id=1").nothing();
+    gw.pass(40).nothing();
+    assert_eq!(gw.held(), 2);
+    gw.control_runs = true;
+    // The answer of the gateway itself goes to the new place, too.
+    gw.pass(5).to(&b, THERE).to(&a, "icmp echo-reply 10.1.1.1 > 10.1.1.7 id=1");
+    assert_eq!(gw.held(), 0);
+    gw.moved(["flow_redecide", "flow_miss", "moved 2", "echo_reply"]);
+}
+
+#[test]
+fn a_packet_that_shows_a_move_does_not_wait_for_a_control_thread_that_stands_still() {
+    let (mut gw, a, b) = moved();
+    gw.control_runs = false;
+    gw.from(&a, THERE).nothing();
+    gw.pass(60).to(&b, THERE);
+    gw.moved(["moved", "move_unanswered", "flow_redecide"]);
+    gw.from(&a, THERE).to(&b, THERE);
+    gw.moved(["flow_hit"]);
+    // What control was told it does not forget.
+    gw.control_runs = true;
+    gw.run().nothing();
+    gw.from(&b, BACK).to(&a, BACK);
+}
+
+#[test]
+fn a_move_that_control_was_not_told_of_is_shown_again_by_the_next_packet() {
+    let (mut gw, a, b) = moved();
+    gw.control_runs = false;
+    // Each worker gets some of these; the ring of each has 256 places.
+    for n in 0..300 {
+        for vm in [a.at(HOST1), a.clone()] {
+            let vm = vm.with_mac(&format!("02:09:00:00:{:02x}:{:02x}", n / 256, n % 256));
+            gw.from(&vm, &format!("arp tell 10.1.1.77 {0} to 10.1.1.77 {0}", vm.mac)).nothing();
+        }
+    }
+    assert!(gw.take_moved().contains_key("notice_full"));
+    for _ in 0..2 {
+        gw.from(&a, THERE).to(&b, THERE);
+        gw.moved(["moved", "notice_full", "move_unanswered"]);
+    }
+    gw.control_runs = true;
+    gw.run().ignore();
+    gw.from(&a, THERE).nothing();
+    gw.from(&b, BACK).to(&a, BACK);
+    gw.pass(5).to(&b, THERE);
+    gw.moved(["moved", "flow_redecide", "flow_hit"]);
+}
+
+#[test]
+fn only_so_many_packets_of_a_vm_wait_for_its_move_and_the_others_go_on() {
+    let (mut gw, a, b) = moved();
+    gw.control_runs = false;
+    let packets: Vec<String> = (0..20).map(|n| format!("udp 10.1.1.7:{} > 10.1.2.9:2", 100 + n)).collect();
+    let packets: Vec<&str> = packets.iter().map(String::as_str).collect();
+    let mut sent = gw.burst(&a, &packets);
+    for packet in &packets[16..] {
+        sent = sent.to(&b, packet);
+    }
+    drop(sent);
+    gw.moved(["flow_miss 20", "flow_learn 4", "moved 20", "move_unanswered 4"]);
+    assert_eq!(gw.held(), 16);
+    gw.control_runs = true;
+    gw.pass(5).ignore();
+    gw.moved(["flow_learn 16"]);
+}
+
+#[test]
+fn a_spoofer_takes_no_place_from_packets_that_wait_for_a_neighbour() {
+    let mut gw = Gateway::start(&site_with("ring: 256", "ring: 256, held_packets: 8"), 1);
+    let (a, b) = (gw.vm("red-1", "10.1.1.7", HOST1), gw.vm("red-2", "10.1.2.9", HOST2));
+    gw.control_runs = false;
+    for n in 0..2 {
+        gw.from(&a.at(HOST2), &format!("udp 10.1.1.7:1 > 10.1.2.{}:2", 100 + n)).nothing();
+    }
+    gw.from(&a.at(HOST2), THERE).to(&b, THERE);
+    gw.moved(["flow_miss 3", "flow_learn", "moved 3", "move_unanswered"]);
+    for n in 0..8 {
+        gw.from(&a, &format!("udp 10.1.1.7:1 > 10.1.2.{}:2", 200 + n)).nothing();
+    }
+    assert_eq!(gw.held(), 10);
+    gw.moved(["flow_miss 8"]);
+    gw.control_runs = true;
+    gw.pass(5_000).ignore();
+}
+
+#[test]
+fn a_packet_that_waited_does_not_lead_back_to_where_its_sender_was() {
+    let (mut gw, a, b) = red();
+    let c = gw.stranger("red-2", "10.1.2.50", Some(HOST2));
+    gw.from(&a, &udp(1)).ignore();
+    gw.from(&a.at(HOST2), &a.gratuitous()).nothing();
+    gw.from(&c, &c.tells("10.1.2.1")).nothing();
+    gw.pass(10).to(&c, &udp(1));
+    gw.moved(["flow_miss", "punt_arp 2"]);
+    gw.from(&b, BACK).to(&a.at(HOST2), BACK);
 }
 
 #[test]
@@ -189,8 +302,9 @@ fn a_stranger_in_an_untracked_vpc_is_served_without_flow_entries() {
     gw.from(&a, there).to(&b, there);
     gw.from(&b, back).to(&a, back);
     gw.moved([]);
-    gw.from(&a.at(HOST2), there).to(&b, there);
-    gw.moved(["moved"]);
+    gw.from(&a.at(HOST2), there).nothing();
     gw.from(&b, back).to(&a.at(HOST2), back);
+    gw.pass(5).to(&b, there);
+    gw.moved(["moved"]);
     assert_eq!(gw.flows(), 0);
 }
