@@ -323,7 +323,7 @@ impl<B: Buffer> Engine<B> {
     #[inline(never)]
     fn aside(&mut self, round: &mut Round<impl Io<Buffer = B>>, buffer: B, origin: &Origin, what: Other) {
         match what {
-            Other::Arp => self.arp(round, origin, buffer),
+            Other::Arp { from } => self.arp(round, origin, from, buffer),
             Other::Announcement => self.announcement(round.now, origin),
             Other::Refused(reason) => self.counters.dropped(origin.net, reason),
         }

@@ -38,9 +38,17 @@ impl<B: Buffer> Engine<B> {
         BURST
     }
 
+    /// Answers and learns from an ARP packet. The answer goes back the way the frame came, to the underlay's MAC `from`, so
+    /// it waits for nobody.
     #[cold]
     #[inline(never)]
-    pub(super) fn arp(&mut self, round: &mut Round<impl Io<Buffer = B>>, origin: &Origin, mut buffer: B) {
+    pub(super) fn arp(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        origin: &Origin,
+        from: MacAddr,
+        mut buffer: B,
+    ) {
         let dropped = |reason| self.counters.dropped(origin.net, reason);
         let Some(net) = round.tables.net(origin.net) else { return dropped(DropReason::UnknownVlan) };
         let Some(arp) = wire::arp::parse(buffer.bytes()) else { return dropped(DropReason::ArpMalformed) };
@@ -52,13 +60,7 @@ impl<B: Buffer> Engine<B> {
             arp::Answer::NotOurs => self.counters.dropped(origin.net, DropReason::ArpNotOurs),
             arp::Answer::Taken => self.counters.punt(PuntReason::Arp),
             arp::Answer::Reply => {
-                let tunnel = match arp::vtep_of(origin) {
-                    Some(vtep) => match self.underlay(round, origin.net, vtep) {
-                        Ok(next) => Some((vtep, next)),
-                        Err(reason) => return self.counters.dropped(origin.net, reason),
-                    },
-                    None => None,
-                };
+                let tunnel = arp::vtep_of(origin).map(|vtep| (vtep, from));
                 match link::answer_frame(round.tables, net, arp.sender_mac, tunnel, &mut buffer) {
                     Ok(port) => {
                         self.counters.event(Event::ArpReply);

@@ -40,7 +40,10 @@ impl Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Other {
     /// An ARP packet; the buffer begins with it. Nothing of it was checked.
-    Arp,
+    Arp {
+        /// Source MAC of the frame on the port, the outer one of a tunnel.
+        from: MacAddr,
+    },
     /// A reverse-ARP announcement of a VM that moved.
     Announcement,
     /// A frame to be dropped, with the network it is counted against as far as it is known.
@@ -196,7 +199,10 @@ fn inner<'t>(
     let origin = Origin { net: id, mac: frame.source, vtep: outer.source() };
     let start = start + ethernet::HEADER_LEN;
     let aside = |what| Aside { origin, what, start };
-    let (ip, segment) = payload(net, frame, bytes).map_err(aside)?;
+    let (ip, segment) = payload(net, frame, bytes).map_err(|what| match what {
+        Other::Arp { .. } => aside(Other::Arp { from: underlay.mac }),
+        what => aside(what),
+    })?;
     let tos = vxlan::decap_tos(outer.tos(), ip.tos());
     let tos = tos.ok_or(aside(Other::Refused(DropReason::EcnNotCapable)))?;
     let key = flow_key(id, &ip, segment);
@@ -267,7 +273,7 @@ fn not_ours_or_not_ip(net: &Net, bytes: &[u8]) -> Other {
             Ok(ip) if ip.destination().is_multicast() => DropReason::Multicast.into(),
             Ok(_) => DropReason::Broadcast.into(),
         },
-        ethertype::ARP => Other::Arp,
+        ethertype::ARP => Other::Arp { from: frame.source },
         ethertype::RARP => Other::Announcement,
         _ => DropReason::UnknownEthertype.into(),
     }

@@ -142,7 +142,7 @@ pub fn tag_frame<B: Buffer>(net: &Net, packet: &mut B) -> Result<PortId, DropRea
 }
 
 /// Makes an ARP packet the frame that answers on the way it came: to `destination` on `net`, through the remote VTEP (with
-/// the MAC of its underlay next hop) where there is one.
+/// the underlay's MAC that its frame came from) where there is one.
 ///
 /// # Errors
 /// The reason to drop the packet.

@@ -2,7 +2,6 @@
 
 use super::*;
 
-const US: &str = "02:00:00:00:00:01";
 const A: &str = "02:01:0a:01:01:07";
 
 #[test]
@@ -104,15 +103,22 @@ fn somebody_with_our_address_is_contradicted() {
 }
 
 #[test]
-fn a_request_through_an_unknown_vtep_is_answered_once_the_way_is_known() {
+fn a_request_through_an_unknown_vtep_is_answered_the_way_it_came() {
     let (mut gw, ..) = red();
     let new = gw.stranger("red-1", "10.1.1.60", Some("172.31.60.1"));
     let host = gw.stranger("underlay", "172.31.60.1", None);
     let ask = format!("arp ask 10.1.1.1 from 10.1.1.60 {}", new.mac);
-    gw.from(&new, &ask).to_all(&host, &format!("arp ask 172.31.60.1 from 172.31.0.1 {US}"));
-    gw.moved(["neighbour_unresolved"]);
+    let tell = format!("arp tell 10.1.1.1 {} to 10.1.1.60 {}", new.us, new.mac);
+    gw.control_runs = false;
+    gw.from(&new, &ask).to(&new, &tell);
+    // A host behind a router: the answer goes to the router that sent it, even if that is not ours.
+    let far = gw.stranger("red-1", "10.1.1.60", Some("198.51.100.60")).through("172.31.0.254");
+    gw.from(&far, &ask).to(&far, &tell);
+    gw.control_runs = true;
+    gw.run().ignore();
+    gw.moved(["arp_reply 2"]);
+    gw.from(&new, &ask).to(&new, &tell);
     gw.from(&host, &host.tells("172.31.0.1")).nothing();
-    gw.from(&new, &ask).to(&new, &format!("arp tell 10.1.1.1 {} to 10.1.1.60 {}", new.us, new.mac));
     gw.moved(["punt_arp", "arp_reply"]);
     // From now on it belongs to those who are asked.
     let missing = gw.stranger("red-1", "10.1.1.61", Some("172.31.60.1"));
@@ -121,5 +127,6 @@ fn a_request_through_an_unknown_vtep_is_answered_once_the_way_is_known() {
     gw.from(&a, "udp 10.1.2.7:1 > 10.1.1.61:2")
         .to_all(&missing.at(HOST1), &ask)
         .to_all(&missing.at(HOST2), &ask)
+        .to_all(&missing.at("198.51.100.60").through("172.31.255.254"), &ask)
         .to_all(&missing, &ask);
 }
