@@ -113,8 +113,6 @@ reasons! {
         PuntLimited = "punt_limited",
         /// Local delivery: control does not keep up.
         PuntFull = "punt_full",
-        /// A packet to the gateway itself that no service here takes.
-        NotLocal = "not_local",
         /// ICMP to the gateway: cut short or wrong checksum.
         IcmpMalformed = "icmp_malformed",
         /// No free buffer to build or copy a packet in.

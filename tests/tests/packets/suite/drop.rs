@@ -89,9 +89,6 @@ fn provoke(gw: &mut Gateway, reason: DropReason) -> Result<(), Unreached> {
                 gw.from(&a, "udp 10.1.1.7:1 > 10.1.1.1:2").nothing();
             }
         }
-        R::NotLocal => {
-            return Err("every packet to the gateway that is no ping is punted; kept for services to come");
-        }
         R::IcmpMalformed => gw.from(&a, "icmp echo 10.1.1.7 > 10.1.1.1 badl4sum").nothing(),
         R::NoBuffer => {
             for worker in 0..crate::WORKERS {
