@@ -362,6 +362,9 @@ fn vteps(from: &mut Source<'_>) -> Vec<VtepRow> {
         }
     }
     for (number, vtep) in (0u16..).zip(&tables.vteps) {
+        if vtep.address.is_unspecified() {
+            continue; // a number that nobody has any more
+        }
         let ours = VtepRow {
             local: vtep.address,
             udp_port: vtep.udp_port,
