@@ -1,46 +1,63 @@
 //! What a reload cannot change: what was sized or opened at start.
 
-use std::fmt::Debug;
+use std::fmt::Display;
 
-use crate::config::{Config, Gateway, Port, Problem, Timeouts};
+use crate::config::{Config, Gateway, Hugepages, Limits, Poll, Port, Problem, Timeouts};
 
 /// Every difference between two configurations that needs a restart, as problems of the new one.
 pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
     let (old, new) = (&old.gateway, &new.gateway);
     let mut found = Vec::new();
-    let mut fixed = |path: &str, was: &dyn Debug, is: &dyn Debug| {
-        let (was, is) = (format!("{was:?}"), format!("{is:?}"));
+    let mut fixed = |path: &str, was: String, is: String| {
         if was != is {
-            found.push(problem(path, is, &was));
+            found.push(problem(format!("gateway.{path}"), is, &was));
         }
     };
-    fixed("gateway.workers", &old.workers, &new.workers);
-    fixed("gateway.control_lcore", &old.control_lcore, &new.control_lcore);
-    fixed("gateway.hugepages", &old.hugepages, &new.hugepages);
-    fixed("gateway.poll", &old.poll, &new.poll);
-    fixed("gateway.metrics", &old.metrics, &new.metrics);
-    fixed("gateway.state", &old.state, &new.state);
-    fixed("gateway.control_socket", &old.control_socket, &new.control_socket);
-    fixed("gateway.limits", &old.limits, &new.limits);
-    fixed("gateway.timeouts.flow_idle_s", &old.timeouts.flow_idle_s, &new.timeouts.flow_idle_s);
-    for ((key, was), (_, is)) in nat_timeouts(&old.timeouts).iter().zip(&nat_timeouts(&new.timeouts)) {
-        fixed(&format!("gateway.timeouts.{key}"), was, is);
+    for ((key, was), (_, is)) in values(old).into_iter().zip(values(new)) {
+        fixed(key, was, is);
     }
-    fixed("gateway.ports", &port_ids(old), &port_ids(new));
+    for ((key, was), (_, is)) in times(&old.timeouts).into_iter().zip(times(&new.timeouts)) {
+        fixed(&format!("timeouts.{key}"), was.to_string(), is.to_string());
+    }
+    for ((key, was), (_, is)) in sizes(&old.limits).into_iter().zip(sizes(&new.limits)) {
+        fixed(&format!("limits.{key}"), was.to_string(), is.to_string());
+    }
     for (i, port) in new.ports.iter().enumerate() {
         let Some(before) = old.ports.iter().find(|p| p.id == port.id) else { continue };
-        let path = |key: &str| format!("gateway.ports[{i}].{key}");
-        let opened = |p: &Port| (p.device.clone(), p.queues, p.mac);
-        let ((device, queues, mac), is) = (opened(before), opened(port));
-        fixed(&path("device"), &device, &is.0);
-        fixed(&path("queues"), &queues, &is.1);
-        fixed(&path("mac"), &mac, &is.2);
+        for ((key, was), (_, is)) in opened(before).into_iter().zip(opened(port)) {
+            fixed(&format!("ports[{i}].{key}"), was, is);
+        }
     }
     found
 }
 
-fn nat_timeouts(of: &Timeouts) -> [(&'static str, u32); 5] {
+/// What a gateway is started with, as an operator would write it.
+fn values(gateway: &Gateway) -> [(&'static str, String); 8] {
+    let hugepages = match gateway.hugepages {
+        Hugepages::Auto => "auto",
+        Hugepages::Required => "required",
+        Hugepages::Off => "off",
+    };
+    let poll = match gateway.poll {
+        Poll::Busy => "busy",
+        Poll::Adaptive => "adaptive",
+    };
     [
+        ("workers", list(&gateway.workers)),
+        ("control_lcore", or(gateway.control_lcore, "none")),
+        ("hugepages", hugepages.to_owned()),
+        ("poll", poll.to_owned()),
+        ("metrics", or(gateway.metrics, "none")),
+        ("state", gateway.state.display().to_string()),
+        ("control_socket", gateway.control_socket.display().to_string()),
+        ("ports", list(gateway.ports.iter().map(|port| &port.id))),
+    ]
+}
+
+/// When entries of workers go.
+fn times(of: &Timeouts) -> [(&'static str, u32); 6] {
+    [
+        ("flow_idle_s", of.flow_idle_s),
         ("nat_tcp_established_s", of.nat_tcp_established_s),
         ("nat_tcp_transitory_s", of.nat_tcp_transitory_s),
         ("nat_udp_s", of.nat_udp_s),
@@ -49,16 +66,97 @@ fn nat_timeouts(of: &Timeouts) -> [(&'static str, u32); 5] {
     ]
 }
 
-fn port_ids(gateway: &Gateway) -> Vec<&str> {
-    gateway.ports.iter().map(|p| p.id.as_str()).collect()
+/// What memory was set aside for.
+fn sizes(limits: &Limits) -> [(&'static str, u64); 9] {
+    let Limits {
+        flows,
+        neighbours,
+        networks,
+        ring,
+        held_packets,
+        icmp_errors_per_second,
+        punts_per_second,
+        nat_vms,
+        nat_blocks,
+    } = *limits;
+    [
+        ("flows", flows as u64),
+        ("neighbours", neighbours as u64),
+        ("networks", networks.into()),
+        ("ring", ring as u64),
+        ("held_packets", held_packets as u64),
+        ("icmp_errors_per_second", icmp_errors_per_second.into()),
+        ("punts_per_second", punts_per_second.into()),
+        ("nat_vms", nat_vms as u64),
+        ("nat_blocks", nat_blocks as u64),
+    ]
 }
 
-fn problem(path: &str, is: String, was: &str) -> Problem {
+/// What a port is opened with.
+fn opened(port: &Port) -> [(&'static str, String); 3] {
+    [
+        ("device", port.device.clone()),
+        ("queues", or(port.queues, "one per worker")),
+        ("mac", or(port.mac, "the device's own")),
+    ]
+}
+
+fn or(value: Option<impl Display>, nothing: &str) -> String {
+    value.map_or_else(|| nothing.to_owned(), |value| value.to_string())
+}
+
+fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn problem(path: String, is: String, was: &str) -> Problem {
     Problem {
-        path: path.to_owned(),
+        path,
         id: None,
         value: Some(is),
         what: format!("differs from {was}, with which the gateway was started"),
         way_out: "put the old value back, or restart the gateway".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const GATEWAY: &str = "
+gateway:
+  workers: [1, 2]
+  control_lcore: 3
+  metrics: { listen: 127.0.0.1:9100 }
+  limits: { flows: 1024 }
+  ports:
+    - { id: wan, device: net_null0, queues: 2 }
+";
+
+    #[test]
+    fn what_needs_a_restart_is_said_in_plain_words() {
+        let old = config::parse(GATEWAY).unwrap();
+        for (from, to, expected) in [
+            ("[1, 2]", "[1]", "gateway.workers: 1 differs from 1, 2"),
+            ("  control_lcore: 3\n", "", "gateway.control_lcore: none differs from 3"),
+            ("  metrics:", "  poll: adaptive\n  metrics:", "gateway.poll: adaptive differs from busy"),
+            (
+                "127.0.0.1:9100",
+                "127.0.0.1:9101",
+                "gateway.metrics: 127.0.0.1:9101 differs from 127.0.0.1:9100",
+            ),
+            ("1024", "2048", "gateway.limits.flows: 2048 differs from 1024"),
+            ("id: wan", "id: lan", "gateway.ports: lan differs from wan"),
+            (", queues: 2", "", "gateway.ports[0].queues: one per worker differs from 2"),
+            ("net_null0", "net_null1", "gateway.ports[0].device: net_null1 differs from net_null0"),
+        ] {
+            assert!(GATEWAY.contains(from), "{from}");
+            let new = config::parse(&GATEWAY.replace(from, to)).unwrap_or_else(|why| panic!("{why}"));
+            let said: Vec<_> = restart_problems(&old, &new).iter().map(Problem::to_string).collect();
+            let end = ", with which the gateway was started; put the old value back, or restart the gateway";
+            assert_eq!(said, [format!("{expected}{end}")]);
+        }
+        assert_eq!(restart_problems(&old, &old), []);
     }
 }
