@@ -57,6 +57,14 @@ fn what_is_not_built_is_refused_each_by_its_name() {
 }
 
 #[test]
+fn an_empty_list_of_what_is_not_built_asks_for_nothing() {
+    let minimal = examples().into_iter().find(|(name, _)| name.ends_with("minimal.yaml")).unwrap().1;
+    let empty = format!("{minimal}\nqos: []\nload_balancers: []\nsecurity_groups: []\n");
+    assert_eq!(parse(&empty).unwrap(), parse(&minimal).unwrap());
+    assert!(parse(&format!("{minimal}\nqos: {{}}\n")).is_err());
+}
+
+#[test]
 fn a_missing_file_is_a_problem() {
     let problems = tidegate_control::config::read(Path::new("/nonexistent/tidegate.yaml")).unwrap_err();
     let line = problems.to_string();

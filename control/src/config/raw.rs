@@ -71,7 +71,7 @@ pub(crate) mod range {
 }
 use range as r;
 
-/// A key whose service is not built yet: any value but `null` is refused.
+/// A key whose service is not built yet: any value but `null` and the empty list is refused.
 pub type Unbuilt = serde_json::Value;
 
 /// The whole document.

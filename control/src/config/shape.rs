@@ -126,13 +126,16 @@ impl Shape<'_> {
         object.retain(|_, value| !value.is_null());
     }
 
+    /// A key of a service that is not built yet. An empty list asks for nothing.
     fn unbuilt(&mut self, service: &str, value: &mut Value, at: Place<'_>) {
-        self.add(
-            at,
-            None,
-            format!("asks for {service}, which this version does not have yet"),
-            "remove the key",
-        );
+        if value.as_array().is_none_or(|items| !items.is_empty()) {
+            self.add(
+                at,
+                None,
+                format!("asks for {service}, which this version does not have yet"),
+                "remove the key",
+            );
+        }
         *value = Value::Null;
     }
 
