@@ -120,7 +120,11 @@ fn check(file: &Path) -> Result<()> {
     match config::parse(&text) {
         Ok(config) => {
             let (vpcs, networks, routes) = (config.vpcs.len(), config.networks.len(), config.routes.len());
-            println!("{} holds: {vpcs} VPC routers, {networks} networks, {routes} routes", file.display());
+            let (vips, services) = (config.vips.len(), config.services().count());
+            println!(
+                "{} holds: {vpcs} VPC routers, {networks} networks, {routes} routes, {vips} VIPs, {services} services on them",
+                file.display()
+            );
             Ok(())
         }
         Err(Problems(problems)) => {

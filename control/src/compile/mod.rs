@@ -1,6 +1,8 @@
 //! Desired state and facts to the tables that workers read. Pure: the same input gives the same tables. What did not
 //! change is taken over from the previous result, so that one change among many networks costs little.
 
+mod change;
+mod nat;
 mod nets;
 pub mod routes;
 mod vrfs;
@@ -16,8 +18,8 @@ use tidegate_fastpath::{
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
+use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
 pub use self::{nets::mac_of, routes::RouteView};
-use self::{routes::RouteStatus, vrfs::Built};
 use crate::state::{Desired, NetKey};
 
 /// What the machine says and no configuration knows.
@@ -50,6 +52,8 @@ pub struct Compiled {
     built: Vec<Option<Arc<Built>>>,
     /// What the VNI table was made of.
     vnis: Vec<VniEntry>,
+    /// Which ports of VIPs are leased; kept as long as a VIP is.
+    leased: Leased,
 }
 
 /// Which network a VNI is on a tunnel end.
@@ -70,8 +74,8 @@ impl Compiled {
 /// Compiles. `previous` is the last result; unchanged networks and routing tables keep their `Arc`s and generations.
 ///
 /// Flow entries hold what was decided under a generation, so the generation of a routing table rises with everything that
-/// its decisions depend on: its routes, the networks in it (addresses, MTU, MAC, link), whether it is tracked, and the
-/// same of every table that it leaks into. Cost: one pass over all networks and routes to compare, then the tables that
+/// its decisions depend on: its routes, the networks in it (addresses, MTU, MAC, link), whether it is tracked, its VIPs
+/// with the services on them and its quotas, and the same of every table that it leaks into ([`change`]). Cost: one pass over all networks and routes to compare, then the tables that
 /// changed.
 pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) -> Compiled {
     let empty = Compiled::default();
@@ -79,7 +83,8 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
     let generation = previous.tables.generation + 1;
 
     let attached = nets::attach(desired, facts, &previous.tables.nets);
-    let built = vrfs::build(desired, facts, &attached, &previous.built);
+    let services = nat::build(desired, previous);
+    let built = vrfs::build(desired, facts, &attached, &services, &previous.built);
     let vrfs = vrfs::publish(&built, &previous.built, &previous.tables.vrfs, generation);
     let nets = by_number(attached.iter().map(|net| (net.id.index(), Arc::clone(&net.net))));
     let (vnis, vni_table) = vnis(&nets, previous);
@@ -91,7 +96,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             vnis: vni_table,
             nets,
             vrfs,
-            vips: Vec::new(),
+            vips: services.vips,
         },
         routes: built
             .iter()
@@ -99,6 +104,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             .collect(),
         built,
         vnis,
+        leased: services.leased,
     }
 }
 

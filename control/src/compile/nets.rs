@@ -1,6 +1,6 @@
 //! Everything attached, as workers see it: ports with addresses, public networks, VPC networks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
 
 use tidegate_fastpath::{
     table::{Link, Net},
@@ -22,20 +22,28 @@ pub(super) struct Attachment {
 }
 
 /// All networks, in the order of the document: ports, public networks, VPC networks. Those that are as in `previous` are
-/// taken from there.
+/// taken from there. VIPs are addresses of ours on their public network: ARP answers for them and announces them.
 pub(super) fn attach(desired: &Desired, facts: &Facts, previous: &[Option<Arc<Net>>]) -> Vec<Attachment> {
     let config = desired.config();
     let machine = Machine::new(desired, facts);
     let ports = config.gateway.ports.iter().filter_map(|port| machine.port_net(port));
+    let mut vips: HashMap<&Id, Vec<Ipv4Addr>> = HashMap::new();
+    for vip in &config.vips {
+        vips.entry(&vip.public_network).or_default().push(vip.address);
+    }
     let public = config.public_networks.iter().filter_map(|net| {
         let (port, fact) = machine.port(&net.port)?;
+        let mut addresses = vips.remove(&net.id).unwrap_or_default();
+        addresses.extend(net.address);
+        addresses.sort_unstable();
         let built = Net {
             vrf: desired.vrf(&TableKey::Public(net.id.clone()))?,
             mac: fact.mac,
             mtu: net.mtu,
             prefix: net.cidr,
-            addresses: net.address.into_iter().collect(),
-            address: net.address,
+            // Where the gateway has no address of its own, a VIP is better than none for ARP and ICMP errors.
+            address: net.address.or(addresses.first().copied()),
+            addresses: addresses.into(),
             link: Link::Port { port, vlan: net.vlan },
         };
         Some((desired.net(&NetKey::Public(net.id.clone()))?, built, fact.up))

@@ -1,5 +1,5 @@
-//! Which routes of a table are in force, and why the others are not: longest prefix, then connected before static, then
-//! the lowest priority value, then the order of the document. A next hop that is not on-link is resolved by the other
+//! Which routes of a table are in force, and why the others are not: longest prefix, then connected and VIPs before
+//! static, then the lowest priority value, then the order of the document. A next hop that is not on-link is resolved by the other
 //! routes of the same table, never by the default route, and never outside the table.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::fib::Hop,
-    types::{NetId, VrfId},
+    types::{NetId, VipId, VrfId},
 };
 
 use self::resolve::Resolver;
@@ -30,7 +30,7 @@ pub struct RouteStatus {
     pub kind: RouteKind,
     /// Where it leads, as configured.
     pub target: Target,
-    /// Lower wins; `None` where no priority applies (connected and local routes, which beat all).
+    /// Lower wins; `None` where no priority applies (routes of kind local, connected and VIP, which beat all).
     pub priority: Option<u8>,
     /// The on-link next hop that the target was resolved to, whether it answers or not.
     pub next_hop: Option<(NetId, Ipv4Addr)>,
@@ -59,7 +59,14 @@ pub enum RouteKind {
     Blackhole,
     /// Into another table.
     Leak,
+    /// A public address of ours, for whoever uses it.
+    Vip,
+    /// Out to public networks, translated.
+    Exit,
 }
+
+/// The priority of routes that no configured route may shadow.
+pub const ALWAYS: u8 = 0;
 
 /// Where a route leads, as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +79,10 @@ pub enum Target {
     Blackhole,
     /// Another table.
     Vrf(VrfId),
+    /// Whoever uses this public address.
+    Vip(VipId),
+    /// Out, translated; of a VPC's route to one of its own public addresses, that address.
+    Exit(Option<VipId>),
 }
 
 /// Why a configured route is not in force.
@@ -128,6 +139,7 @@ impl RouteStatus {
     pub fn view(&self, desired: &Desired) -> RouteView {
         let net = |id| desired.net_key(id).map_or_else(|| format!("network {id}"), ToString::to_string);
         let vrf = |id| desired.vrf_key(id).map_or_else(|| format!("table {id}"), ToString::to_string);
+        let vip = |id| desired.vip_key(id).map_or_else(|| format!("VIP {id}"), ToString::to_string);
         RouteView {
             table: vrf(self.vrf),
             destination: self.destination.to_string(),
@@ -137,6 +149,8 @@ impl RouteStatus {
                 Target::NextHop(ip) => ip.to_string(),
                 Target::Blackhole => "blackhole".into(),
                 Target::Vrf(id) => vrf(id),
+                Target::Vip(id) | Target::Exit(Some(id)) => vip(id),
+                Target::Exit(None) => "exit".into(),
             },
             priority: self.priority,
             network: self.next_hop.map(|(id, _)| net(id)),
@@ -163,12 +177,12 @@ pub struct Attached {
     pub up: bool,
 }
 
-/// A configured route of a table.
+/// A route of a table that is configured, or that follows from other objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Static {
     /// Host bits clear.
     pub destination: Ipv4Net,
-    /// Lower wins.
+    /// Lower wins; [`ALWAYS`] for those that no configured route may shadow.
     pub priority: u8,
     /// Never [`Target::Net`].
     pub target: Target,
@@ -181,6 +195,8 @@ impl Static {
             Target::NextHop(_) => RouteKind::Static,
             Target::Blackhole => RouteKind::Blackhole,
             Target::Vrf(_) => RouteKind::Leak,
+            Target::Vip(_) => RouteKind::Vip,
+            Target::Exit(_) => RouteKind::Exit,
         }
     }
 }
@@ -269,18 +285,21 @@ impl Table {
         let hop = match (target, resolved.next_hop) {
             (Target::Blackhole, _) => Hop::Blackhole,
             (Target::Vrf(table), _) => Hop::Leak(table),
+            (Target::Vip(vip), _) => Hop::Vip(vip),
+            (Target::Exit(_), _) => Hop::Exit,
             (_, Some((net, ip))) => Hop::Via(net, ip),
             (_, None) => Hop::NoRoute,
         };
+        let priority = (priority != ALWAYS).then_some(priority);
         if why_not.is_none() {
-            self.enter(destination, hop, WhyNot::Shadowed { by: kind, priority: Some(priority) });
+            self.enter(destination, hop, WhyNot::Shadowed { by: kind, priority });
         }
         RouteStatus {
             vrf: self.vrf,
             destination,
             kind,
             target,
-            priority: Some(priority),
+            priority,
             next_hop: resolved.next_hop,
             why_not,
         }
@@ -302,6 +321,8 @@ impl fmt::Display for RouteKind {
             RouteKind::Static => "static",
             RouteKind::Blackhole => "blackhole",
             RouteKind::Leak => "leak",
+            RouteKind::Vip => "vip",
+            RouteKind::Exit => "exit",
         })
     }
 }

@@ -1,3 +1,5 @@
+mod nat;
+
 use std::fmt::Write;
 
 use proptest::prelude::*;
@@ -302,6 +304,7 @@ proptest! {
                         }
                         _ => false,
                     },
+                    // This environment has no services; `nat` has.
                     Hop::Exit | Hop::Vip(_) | Hop::NoRoute => false,
                 };
                 prop_assert!(legal, "{key}: {prefix} {hop:?}");

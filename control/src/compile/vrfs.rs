@@ -18,21 +18,24 @@ use tidegate_fastpath::{
 
 use super::{
     Facts, by_number,
+    change::changed,
+    nat::{Part, Services},
     nets::Attachment,
     routes::{Attached, RouteStatus, Static, Target, select},
 };
 use crate::{
-    config::{RouteTarget, TableKey},
+    config::{Id, RouteTarget, TableKey, Vpc},
     state::{Desired, UNDERLAY},
 };
 
-/// The priority of default routes that follow from `gateway` of a port or public network: any configured route wins.
-const GATEWAY_PRIORITY: u8 = 255;
+/// The priority of default routes that follow from other objects (`gateway` of a port or public network, SNAT, EIP): any
+/// configured route wins.
+pub(super) const GATEWAY_PRIORITY: u8 = 255;
 
 /// A routing table and what it was made of.
 #[derive(Clone, Debug)]
 pub(super) struct Built {
-    made_of: Parts,
+    pub(super) made_of: Parts,
     /// For the FIB; each prefix once, sorted.
     pub(super) entries: Arc<[(Ipv4Net, Hop)]>,
     pub(super) statuses: Arc<[RouteStatus]>,
@@ -40,10 +43,12 @@ pub(super) struct Built {
 
 /// What decides about a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Parts {
-    key: TableKey,
-    tracked: bool,
-    nets: Vec<(NetId, Arc<Net>)>,
+pub(super) struct Parts {
+    pub(super) key: TableKey,
+    pub(super) tracked: bool,
+    pub(super) quotas: Quotas,
+    pub(super) nat: Part,
+    pub(super) nets: Vec<(NetId, Arc<Net>)>,
     attached: Vec<Attached>,
     static_routes: Vec<Static>,
     unreachable: HashSet<(NetId, Ipv4Addr)>,
@@ -54,9 +59,10 @@ pub(super) fn build(
     desired: &Desired,
     facts: &Facts,
     nets: &[Attachment],
+    services: &Services,
     previous: &[Option<Arc<Built>>],
 ) -> Vec<Option<Arc<Built>>> {
-    by_number(parts(desired, facts, nets).into_iter().map(|(vrf, made_of)| {
+    by_number(parts(desired, facts, nets, services).into_iter().map(|(vrf, made_of)| {
         let before = previous.get(vrf.index()).and_then(Option::as_ref);
         let built = match before.filter(|before| before.made_of == made_of) {
             Some(before) => Arc::clone(before),
@@ -70,35 +76,57 @@ pub(super) fn build(
     }))
 }
 
-fn parts(desired: &Desired, facts: &Facts, nets: &[Attachment]) -> HashMap<VrfId, Parts> {
-    let config = desired.config();
-    let tracked: HashMap<&str, bool> = config.vpcs.iter().map(|v| (v.id.as_str(), v.flow_tracking)).collect();
-    let empty = |key: &TableKey| Parts {
-        key: key.clone(),
-        tracked: match key {
-            TableKey::Vpc(id) => tracked.get(id.as_str()).copied().unwrap_or_default(),
+fn parts(
+    desired: &Desired,
+    facts: &Facts,
+    nets: &[Attachment],
+    services: &Services,
+) -> HashMap<VrfId, Parts> {
+    let vpcs: HashMap<&Id, &Vpc> = desired.config().vpcs.iter().map(|vpc| (&vpc.id, vpc)).collect();
+    let empty = |(vrf, key): (VrfId, &TableKey)| {
+        let nat = services.parts.get(&vrf).cloned().unwrap_or_default();
+        let vpc = match key {
+            TableKey::Vpc(id) => vpcs.get(id),
+            TableKey::Public(_) | TableKey::Underlay => None,
+        };
+        let tracked = match key {
+            // What is translated needs an entry.
+            TableKey::Vpc(_) => vpc.is_some_and(|vpc| vpc.flow_tracking) || nat.exit.is_some(),
             TableKey::Public(_) => true,
             // Nothing but our own packets is routed there.
             TableKey::Underlay => false,
-        },
-        nets: Vec::new(),
-        attached: Vec::new(),
-        static_routes: Vec::new(),
-        unreachable: HashSet::new(),
+        };
+        let parts = Parts {
+            key: key.clone(),
+            tracked,
+            quotas: vpc.map(|vpc| vpc.quotas).unwrap_or_default(),
+            nat,
+            nets: Vec::new(),
+            attached: Vec::new(),
+            static_routes: Vec::new(),
+            unreachable: HashSet::new(),
+        };
+        (vrf, parts)
     };
-    let mut parts: HashMap<VrfId, Parts> = desired.vrfs().map(|(vrf, key)| (vrf, empty(key))).collect();
+    let mut parts: HashMap<VrfId, Parts> = desired.vrfs().map(empty).collect();
+    let vips = services.addresses();
     let mut vrf_of: HashMap<NetId, VrfId> = HashMap::new();
     for Attachment { id, net, up } in nets {
         let Some(parts) = parts.get_mut(&net.vrf) else { continue };
         vrf_of.insert(*id, net.vrf);
         parts.nets.push((*id, Arc::clone(net)));
-        let addresses = net.addresses.to_vec();
+        // Packets to a VIP are for whoever uses it, not for us.
+        let ours = net.addresses.iter().copied().filter(|ip| !vips.contains(&(*id, *ip)));
+        let addresses = ours.collect();
         parts.attached.push(Attached { net: *id, prefix: net.prefix, addresses, up: *up });
     }
     for (vrf, route) in static_routes(desired) {
         if let Some(parts) = parts.get_mut(&vrf) {
             parts.static_routes.push(route);
         }
+    }
+    for parts in parts.values_mut() {
+        parts.static_routes.extend(parts.nat.routes());
     }
     for next_hop in &facts.unreachable {
         if let Some(parts) = vrf_of.get(&next_hop.0).and_then(|vrf| parts.get_mut(vrf)) {
@@ -158,53 +186,9 @@ pub(super) fn publish(
             generation,
             tracked: built.made_of.tracked,
             fib,
-            exit: None,
-            quotas: Quotas::default(),
+            exit: built.made_of.nat.exit.clone(),
+            quotas: built.made_of.quotas,
         }))
     });
     each.collect()
-}
-
-/// By number, whether a table or one that it leaks into, however far, decides differently than before.
-fn changed(built: &[Option<Arc<Built>>], before: &[Option<Arc<Built>>]) -> Vec<bool> {
-    let mut leaked_by: HashMap<usize, Vec<usize>> = HashMap::new();
-    let mut changed = Vec::with_capacity(built.len());
-    for (number, now) in built.iter().enumerate() {
-        let same = match (now, before.get(number).and_then(Option::as_ref)) {
-            (Some(now), Some(was)) => now.decides_as(was),
-            (now, was) => now.is_none() && was.is_none(),
-        };
-        changed.push(!same);
-        for target in now.iter().flat_map(|now| now.leaks()) {
-            leaked_by.entry(target.index()).or_default().push(number);
-        }
-    }
-    let mut spread: Vec<usize> = (0..changed.len()).filter(|number| changed[*number]).collect();
-    while let Some(number) = spread.pop() {
-        for &source in leaked_by.get(&number).into_iter().flatten() {
-            if !changed[source] {
-                changed[source] = true;
-                spread.push(source);
-            }
-        }
-    }
-    changed
-}
-
-impl Built {
-    fn decides_as(&self, other: &Built) -> bool {
-        std::ptr::eq(self, other)
-            || (self.made_of.key == other.made_of.key
-                && self.made_of.tracked == other.made_of.tracked
-                && self.made_of.nets == other.made_of.nets
-                && self.entries == other.entries)
-    }
-
-    fn leaks(&self) -> impl Iterator<Item = VrfId> {
-        let hops = self.entries.iter().map(|(_, hop)| *hop);
-        hops.filter_map(|hop| match hop {
-            Hop::Leak(vrf) => Some(vrf),
-            _ => None,
-        })
-    }
 }

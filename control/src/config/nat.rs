@@ -27,7 +27,7 @@ pub struct Nic {
 }
 
 /// A public address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Vip {
     /// Its name.
     pub id: Id,

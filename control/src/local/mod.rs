@@ -252,12 +252,20 @@ impl Drop for Delivery {
     }
 }
 
-/// The namespaces that a configuration asks for.
+/// The namespaces that a configuration asks for. Public addresses (VIPs) are for the services on them, and in none.
 pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
     let nets = || compiled.tables.nets.iter().flatten();
+    // A public network is alone in its table, so the table and the address say which VIP is meant.
+    let vips: HashSet<(VrfId, Ipv4Addr)> = compiled
+        .tables
+        .vips
+        .iter()
+        .flatten()
+        .filter_map(|vip| Some((compiled.tables.net(vip.net)?.vrf, vip.address)))
+        .collect();
     let tables = desired.vrfs().filter_map(|(vrf, key)| {
-        let mut addresses: Vec<Ipv4Addr> =
-            nets().filter(|n| n.vrf == vrf).flat_map(|n| n.addresses.iter().copied()).collect();
+        let all = nets().filter(|n| n.vrf == vrf).flat_map(|n| n.addresses.iter().copied());
+        let mut addresses: Vec<Ipv4Addr> = all.filter(|ip| !vips.contains(&(vrf, *ip))).collect();
         addresses.sort_unstable();
         addresses.dedup();
         let mtu = nets().filter(|n| n.vrf == vrf).map(|n| n.mtu.get()).max()?;

@@ -1,7 +1,7 @@
 //! From the control side to rows.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::Ipv4Addr,
 };
 
@@ -244,7 +244,7 @@ fn vpcs(from: &mut Source<'_>, scope: &Scope) -> Vec<VpcRow> {
             routes: routes.len(),
             routes_in_force: routes.iter().filter(|r| r.in_force()).count(),
             neighbors: neighbors.get(&vrf).copied().unwrap_or_default(),
-            tracked: vpc.flow_tracking,
+            tracked: tables.vrf(vrf).map_or(vpc.flow_tracking, |table| table.tracked),
             namespace: from.namespaces.contains(&namespace).then_some(namespace),
         })
     };
@@ -257,6 +257,8 @@ fn networks(from: &mut Source<'_>, scope: &Scope) -> Vec<NetworkRow> {
     for neighbour in gateway.machine().neighbours(from.now) {
         *neighbors.entry(neighbour.net).or_default() += 1;
     }
+    let vips = gateway.compiled().tables.vips.iter().flatten();
+    let vips: HashSet<(NetId, Ipv4Addr)> = vips.map(|vip| (vip.net, vip.address)).collect();
     let row = |(id, key): (NetId, &NetKey)| {
         let net = gateway.compiled().tables.net(id)?;
         let sum = |volume: fn(&NetCounters) -> u64| -> u64 {
@@ -272,7 +274,7 @@ fn networks(from: &mut Source<'_>, scope: &Scope) -> Vec<NetworkRow> {
             .to_owned(),
             table: table_name(gateway, net.vrf),
             prefix: net.prefix.to_string(),
-            addresses: net.addresses.to_vec(),
+            addresses: net.addresses.iter().copied().filter(|ip| !vips.contains(&(id, *ip))).collect(),
             mac: net.mac.to_string(),
             mtu: net.mtu.get(),
             link: link(gateway, net),
@@ -304,6 +306,7 @@ fn link(gateway: &Gateway, net: &Net) -> String {
 
 fn routes(from: &mut Source<'_>, scope: &Scope) -> Vec<RouteRow> {
     let gateway = &from.gateway;
+    let vip = |id| gateway.desired().vip_key(id).map_or_else(|| format!("({id})"), Id::to_string);
     let row = |status: &RouteStatus| RouteRow {
         table: table_name(gateway, status.vrf),
         destination: status.destination.to_string(),
@@ -313,6 +316,9 @@ fn routes(from: &mut Source<'_>, scope: &Scope) -> Vec<RouteRow> {
             Target::NextHop(ip) => format!("via {ip}"),
             Target::Blackhole => "blackhole".to_owned(),
             Target::Vrf(vrf) => format!("table {}", table_name(gateway, vrf)),
+            Target::Vip(id) => format!("services of {}", vip(id)),
+            Target::Exit(None) => "out, translated".to_owned(),
+            Target::Exit(Some(id)) => format!("out, translated, and back to {}", vip(id)),
         },
         priority: status.priority,
         next_hop: status.next_hop.map(|(_, ip)| ip),

@@ -412,3 +412,16 @@ fn problems_of_one_service_do_not_hide_those_of_another() {
         ],
     )]);
 }
+
+#[test]
+fn a_vip_is_no_next_hop() {
+    expect(&[(
+        &[(
+            "/routes/-",
+            json!({"public_network": "inet", "destination": "198.18.0.0/15", "next_hop": "203.0.113.93"}),
+        )],
+        &[
+            "routes[2].next_hop (198.18.0.0/15): 203.0.113.93 is our own address; give the address of the next router",
+        ],
+    )]);
+}

@@ -113,7 +113,7 @@ impl<'a> Resolver<'a> {
     /// The answer for a next hop in a connected subnet.
     fn on_link(&self, ip: Ipv4Addr) -> Option<Resolved> {
         let subnet = prefixes(ip).find_map(|prefix| self.connected.get(&prefix))?;
-        let why_not = if subnet.addresses.contains(&ip) {
+        let why_not = if subnet.addresses.contains(&ip) || self.is_vip(ip) {
             Some(WhyNot::Own(ip))
         } else if !subnet.up {
             Some(WhyNot::NetworkDown(subnet.net))
@@ -121,6 +121,11 @@ impl<'a> Resolver<'a> {
             self.unreachable.contains(&(subnet.net, ip)).then_some(WhyNot::Unreachable(subnet.net, ip))
         };
         Some(Resolved { next_hop: Some((subnet.net, ip)), why_not })
+    }
+
+    fn is_vip(&self, ip: Ipv4Addr) -> bool {
+        let routes = self.by_destination.get(&Ipv4Net::from(ip)).into_iter().flatten();
+        routes.into_iter().any(|route| matches!(self.static_routes[*route].target, Target::Vip(_)))
     }
 
     /// Worst first. The default route leads everywhere and so says nothing about a next hop.

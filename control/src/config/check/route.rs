@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ipnet::Ipv4Net;
-use tidegate_fastpath::types::{NetId, VrfId};
+use tidegate_fastpath::types::{NetId, VipId, VrfId};
 
 use super::{At, Known, Lookup, Report, is_subnet_address, text};
 use crate::{
-    compile::routes::{Attached, Static, Target, WhyNot, select},
+    compile::routes::{ALWAYS, Attached, Static, Target, WhyNot, select},
     config::{
         Id, PublicNetwork, Route, RouteTarget, TableKey, Vpc,
         raw::{RawConfig, RawRoute, range as r},
@@ -23,6 +23,8 @@ pub(super) struct Tables<'a> {
     vpcs: &'a Known<Vpc>,
     /// What each table is attached to; `None` where a subnet cannot be read, so that nothing is known of next hops.
     attached: HashMap<TableKey, Option<Vec<Attached>>>,
+    /// The public addresses in each table, as routes.
+    vips: HashMap<TableKey, Vec<Static>>,
 }
 
 /// The routes of one table, each with its place in the document.
@@ -46,7 +48,19 @@ impl<'a> Tables<'a> {
             let subnets = attached.entry(TableKey::Public(id)).or_insert_with(|| Some(Vec::new()));
             attach(subnets, network.cidr.as_deref(), network.address.as_deref());
         }
-        Tables { public, vpcs, attached }
+        let mut vips: HashMap<TableKey, Vec<Static>> = HashMap::new();
+        for vip in &raw.vips {
+            let table = vip.public_network.as_deref().and_then(Id::new).map(TableKey::Public);
+            let address = vip.address.as_deref().and_then(|ip| text::address(ip).ok());
+            let (Some(table), Some(address)) = (table, address) else { continue };
+            let target = Target::Vip(VipId::default());
+            vips.entry(table).or_default().push(Static {
+                destination: address.into(),
+                priority: ALWAYS,
+                target,
+            });
+        }
+        Tables { public, vpcs, attached, vips }
     }
 
     pub(super) fn check(&self, raw: &[RawRoute], report: &mut Report) -> Vec<Route> {
@@ -70,10 +84,11 @@ impl<'a> Tables<'a> {
         }
         for (table, routes) in &by_table {
             duplicates(&routes.passed, report);
+            let vips = self.vips.get(table).map_or(&[][..], |vips| vips);
             match self.attached.get(table) {
-                Some(Some(attached)) => next_hops(attached, routes, report),
+                Some(Some(attached)) => next_hops(attached, vips, routes, report),
                 Some(None) => {}
-                None => next_hops(&[], routes, report),
+                None => next_hops(&[], vips, routes, report),
             }
         }
         all
@@ -178,13 +193,13 @@ fn duplicates(routes: &[(usize, Route)], report: &mut Report) {
 }
 
 /// Next hops that would never be of use, even with every link up and every neighbour there.
-fn next_hops(attached: &[Attached], routes: &Routes, report: &mut Report) {
+fn next_hops(attached: &[Attached], vips: &[Static], routes: &Routes, report: &mut Report) {
     let subnets: HashMap<NetId, Ipv4Net> =
         attached.iter().map(|subnet| (subnet.net, subnet.prefix)).collect();
-    let static_routes: Vec<Static> =
-        routes.passed.iter().map(|(_, route)| provisional_static(route)).collect();
+    let configured = routes.passed.iter().map(|(_, route)| provisional_static(route));
+    let static_routes: Vec<Static> = vips.iter().copied().chain(configured).collect();
     let selected = select(VrfId(0), attached, &static_routes, &HashSet::new());
-    let statuses = selected.statuses.iter().skip(selected.statuses.len() - static_routes.len());
+    let statuses = selected.statuses.iter().skip(selected.statuses.len() - routes.passed.len());
     for ((i, route), status) in routes.passed.iter().zip(statuses) {
         let destination = route.destination.to_string();
         let at = place(*i, Some(&destination));

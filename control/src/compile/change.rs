@@ -1,0 +1,110 @@
+//! Whose decisions may be different now. Flow entries hold what was decided under a generation of the table that their
+//! packets are looked up in, so a change must reach every table whose packets it concerns, and should reach no other:
+//!
+//! | change | reaches |
+//! |---|---|
+//! | anything of a table | the table, and all that leak into it |
+//! | routes, networks, VIPs, services or quotas of a VPC with VIPs | the public networks of its VIPs |
+//! | routes or link of a public network; a VIP there, or a service on it, that goes or changes | every VPC with VIPs there |
+//!
+//! A service that is added changes nothing for other VPCs, so their flows are left alone.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tidegate_fastpath::{
+    table::{
+        Net,
+        fib::Hop,
+        nat::{Forward, Vip},
+    },
+    types::VrfId,
+};
+
+use super::vrfs::Built;
+
+/// By number, whether a table decides differently than before.
+pub(super) fn changed(built: &[Option<Arc<Built>>], before: &[Option<Arc<Built>>]) -> Vec<bool> {
+    let was = |number: usize| before.get(number).and_then(Option::as_deref);
+    let mut leaked_by: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut changed = vec![false; built.len()];
+    let mut new = Vec::new();
+    for (number, now) in built.iter().enumerate() {
+        let same = match (now, was(number)) {
+            (Some(now), Some(was)) => now.decides_as(was),
+            (now, was) => now.is_none() && was.is_none(),
+        };
+        if !same {
+            new.push(number);
+        }
+        for target in now.iter().flat_map(|now| now.leaks()) {
+            leaked_by.entry(target.index()).or_default().push(number);
+        }
+    }
+    spread(new, &leaked_by, &mut changed);
+    let mut new = Vec::new();
+    for (number, vpc) in built.iter().enumerate().filter_map(|(number, vpc)| Some((number, vpc.as_ref()?))) {
+        for public in vpc.made_of.nat.public.iter().map(|vrf| vrf.index()) {
+            if changed[number] {
+                new.push(public);
+            }
+            let now = built.get(public).and_then(Option::as_deref);
+            if changed[public] && !matches!((now, was(public)), (Some(now), Some(was)) if now.keeps(was)) {
+                new.push(number);
+            }
+        }
+    }
+    spread(new, &leaked_by, &mut changed);
+    changed
+}
+
+/// Marks tables, and all that leak into them, however far.
+fn spread(mut new: Vec<usize>, leaked_by: &HashMap<usize, Vec<usize>>, changed: &mut [bool]) {
+    while let Some(number) = new.pop() {
+        if !std::mem::replace(&mut changed[number], true) {
+            new.extend(leaked_by.get(&number).into_iter().flatten());
+        }
+    }
+}
+
+impl Built {
+    fn decides_as(&self, other: &Built) -> bool {
+        let (a, b) = (&self.made_of, &other.made_of);
+        std::ptr::eq(self, other)
+            || ((&a.key, a.tracked, a.quotas) == (&b.key, b.tracked, b.quotas)
+                && a.nat == b.nat
+                && a.nets == b.nets
+                && self.entries == other.entries)
+    }
+
+    /// Whether all that this public network did for others before, it still does: it only has VIPs or services more.
+    fn keeps(&self, was: &Built) -> bool {
+        let apart_from_vips = |built: &Built| {
+            let entries = built.entries.iter().filter(|(_, hop)| !matches!(hop, Hop::Vip(_)));
+            let link = |net: &Net| Net { addresses: [].into(), address: None, ..net.clone() };
+            let nets: Vec<Net> = built.made_of.nets.iter().map(|(_, net)| link(net)).collect();
+            (entries.copied().collect::<Vec<_>>(), nets, built.made_of.key.clone())
+        };
+        let (now, before) = (&self.made_of.nat.vips, &was.made_of.nat.vips);
+        let kept = |number| now.binary_search_by_key(&number, |owned| owned.id).ok().map(|at| &*now[at].vip);
+        before.iter().all(|old| kept(old.id).is_some_and(|vip| keeps(vip, &old.vip)))
+            && apart_from_vips(self) == apart_from_vips(was)
+    }
+
+    fn leaks(&self) -> impl Iterator<Item = VrfId> {
+        let hops = self.entries.iter().map(|(_, hop)| *hop);
+        hops.filter_map(|hop| match hop {
+            Hop::Leak(vrf) => Some(vrf),
+            _ => None,
+        })
+    }
+}
+
+/// Whether a VIP still has all services that it had.
+fn keeps(now: &Vip, was: &Vip) -> bool {
+    let find = |forward: &Forward| {
+        let at = now.forwards.binary_search_by_key(&forward.slice, |other| other.slice);
+        at.is_ok_and(|at| now.forwards[at] == *forward)
+    };
+    let whole = was.eip.is_none() || was.eip == now.eip;
+    std::ptr::eq(now, was) || (whole && now.address == was.address && was.forwards.iter().all(find))
+}
