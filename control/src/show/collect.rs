@@ -1,5 +1,7 @@
 //! From the control side to rows.
 
+mod vip;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::Ipv4Addr,
@@ -69,6 +71,7 @@ pub fn collect(mut from: Source<'_>, table: Table, filter: &Filter) -> Result<se
         Table::Workers => list(workers(from)),
         Table::Vpcs => list(vpcs(from, &scope)),
         Table::Networks => list(networks(from, &scope)),
+        Table::Vips => list(vip::vips(from, &scope)),
         Table::Routes => list(routes(from, &scope)),
         Table::Neighbors => list(neighbors(from, &scope)),
         Table::Vteps => list(vteps(from)),

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     collect::{Device, Source, collect},
     row::{
-        BooksRow, DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, VpcRow, VtepRow,
-        WorkerRow,
+        BooksRow, DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, VipRow, VpcRow,
+        VtepRow, WorkerRow,
     },
 };
 
@@ -34,6 +34,8 @@ pub enum Table {
     Vpcs,
     /// Networks of every kind
     Networks,
+    /// Public addresses, and who owns which slice of each
+    Vips,
     /// Configured routes, whether they are in force, and if not, why
     Routes,
     /// Who has an address, and behind which VTEP
@@ -55,6 +57,7 @@ impl Table {
             Table::Workers => "workers",
             Table::Vpcs => "vpcs",
             Table::Networks => "networks",
+            Table::Vips => "vips",
             Table::Routes => "routes",
             Table::Neighbors => "neighbors",
             Table::Vteps => "vteps",

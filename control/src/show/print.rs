@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use serde::de::DeserializeOwned;
 
 use super::{
-    DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, Table, VpcRow, VtepRow,
+    DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, Table, VipRow, VpcRow, VtepRow,
     WorkerRow,
 };
 
@@ -29,6 +29,7 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
         Table::Workers => grid::<WorkerRow>(json),
         Table::Vpcs => grid::<VpcRow>(json),
         Table::Networks => grid::<NetworkRow>(json),
+        Table::Vips => grid::<VipRow>(json),
         Table::Routes => grid::<RouteRow>(json),
         Table::Neighbors => grid::<NeighborRow>(json),
         Table::Vteps => grid::<VtepRow>(json),

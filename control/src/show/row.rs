@@ -1,9 +1,12 @@
 //! The rows of every table.
 
+mod vip;
+
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::vip::VipRow;
 use super::print::{Columns, age, percent, yes};
 
 /// The gateway as a whole.
@@ -192,7 +195,7 @@ pub struct VpcRow {
     pub routes_in_force: usize,
     /// Neighbours in its networks.
     pub neighbors: usize,
-    /// Whether its packets use flow entries.
+    /// Whether its packets use flow entries; always where services translate.
     pub tracked: bool,
     /// Its namespace, where there is one.
     pub namespace: Option<String>,
@@ -226,7 +229,7 @@ pub struct NetworkRow {
     pub table: String,
     /// Its addresses.
     pub prefix: String,
-    /// Ours on it.
+    /// Ours on it, public addresses (VIPs) aside.
     pub addresses: Vec<Ipv4Addr>,
     /// Our MAC on it.
     pub mac: String,
@@ -285,7 +288,7 @@ pub struct RouteRow {
     pub table: String,
     /// Where packets go to.
     pub destination: String,
-    /// `connected`, `local`, `static`, `blackhole` or `leak`.
+    /// `connected`, `local`, `static`, `blackhole`, `leak`, `vip` or `exit`.
     pub kind: String,
     /// Where it leads, in words.
     pub target: String,
