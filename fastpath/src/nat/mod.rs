@@ -56,7 +56,7 @@
 //! | [`Nat::vm`] | 2 | tags with lock, entry |
 //! | [`Vm::mapping`] | 3 per block of the VM | 16 words compared, four ports each |
 //! | [`Vm::lease`] in an own block | 1 per full block before it, 4 | |
-//! | [`Vm::lease`] of a new block | 5 to 21 per VIP | bitmap of the VIP's free blocks |
+//! | [`Vm::lease`] of a new block | 5, and 3 per used-up VIP before it | at most 17 bitmap words per VIP |
 //! | [`Vm::hold`], [`Vm::release`] | 3 | |
 //! | [`Nat::owner`] | 3 | |
 //!
