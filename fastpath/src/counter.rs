@@ -79,6 +79,8 @@ pub struct LoopCounters {
     pub busy_cycles: Counter,
     /// TSC cycles in loops that received nothing.
     pub idle_cycles: Counter,
+    /// Times it slept because nothing came; the time asleep is in no cycles.
+    pub sleeps: Counter,
     /// Bursts by number of frames received, see [`BURST_CLASSES`].
     pub bursts: [Counter; BURST_CLASSES],
 }
@@ -95,7 +97,7 @@ pub struct Counters {
     pub punts: [Counter; PuntReason::COUNT],
     /// By [`Event::index`].
     pub events: [Counter; Event::COUNT],
-    /// Packets that wait for a neighbour right now.
+    /// Packets that wait right now, for a neighbour or for a move to be followed.
     pub held: Counter,
     /// The poll loop.
     pub poll: LoopCounters,

@@ -116,6 +116,7 @@ impl<I: Io> Worker<I> {
             }
             empty = empty.saturating_add(1);
             if idle == Idle::Sleep && empty > EMPTY_ROUNDS {
+                self.counters.poll.sleeps.add(1);
                 std::thread::sleep(SLEEP);
             } else {
                 std::hint::spin_loop();

@@ -92,6 +92,8 @@ catalog! {
 
     /// TSC cycles in rounds that received something (`busy`) or nothing (`idle`).
     CYCLES = Counter "tidegate_worker_cycles_total" ["state", "worker"];
+    /// Times a worker slept because nothing came (`gateway.poll: adaptive`).
+    SLEEPS = Counter "tidegate_worker_sleeps_total" ["worker"];
     /// Polls of a receive queue, by number of frames received.
     BURSTS = Counter "tidegate_worker_bursts_total" ["frames", "worker"];
 

@@ -212,6 +212,7 @@ fn worker(id: u16, lcore: u16, counters: &Counters, rings: &Rings) -> WorkerRow 
         lcore,
         busy_cycles: counters.poll.busy_cycles.get(),
         idle_cycles: counters.poll.idle_cycles.get(),
+        sleeps: counters.poll.sleeps.get(),
         books: BooksRow {
             rx: books.rx,
             originated: books.originated,

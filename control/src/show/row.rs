@@ -147,6 +147,8 @@ pub struct WorkerRow {
     pub busy_cycles: u64,
     /// Cycles in rounds that received nothing.
     pub idle_cycles: u64,
+    /// Times it slept because nothing came.
+    pub sleeps: u64,
     /// Where every packet went.
     pub books: BooksRow,
     /// Receive bursts of 0, 1, 2-3, 4-7, 8-15, 16-31, 32 frames.
