@@ -38,10 +38,17 @@ impl Gateway {
     /// # Errors
     /// When it ends or does not answer, with what it wrote.
     pub fn start(lab: &Lab, config: &str) -> Result<Gateway> {
+        Gateway::start_in(lab, lab.netns("gateway")?, config)
+    }
+
+    /// The same in a namespace that holds the interfaces of its ports.
+    ///
+    /// # Errors
+    /// See [`Gateway::start`].
+    pub fn start_in(lab: &Lab, netns: Netns, config: &str) -> Result<Gateway> {
         let dir = tempfile::Builder::new().prefix(&lab.unique("tidegate")).tempdir()?;
         let turn = File::create(TURN)?;
         turn.lock()?;
-        let netns = lab.netns("gateway")?;
         let binary = binary()?;
         let file = write_config(dir.path(), config)?;
         let mut command = netns.command(&binary.display().to_string());

@@ -37,6 +37,15 @@ impl Underlay {
     /// # Errors
     /// What `ip` said.
     pub fn connect(&self, netns: &Netns, interface: &str, address: &str) -> Result<()> {
+        self.wire(netns, interface)?;
+        netns.ip(&format!("address add {address} dev {interface}"))
+    }
+
+    /// Connects a namespace: it gets `interface`, which is up and has no address.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub fn wire(&self, netns: &Netns, interface: &str) -> Result<()> {
         let Underlay { switch, mtu } = self;
         let port = netns.name().rsplit('-').next().unwrap_or_default();
         switch.ip(&format!(
@@ -44,7 +53,7 @@ impl Underlay {
              link set {port} master br0 up",
             netns.name()
         ))?;
-        netns.ip(&format!("address add {address} dev {interface}\nlink set {interface} up"))
+        netns.ip(&format!("link set {interface} up"))
     }
 
     /// Connects a TAP of the gateway by moving it here.
@@ -64,6 +73,15 @@ impl Underlay {
 pub fn plug(gateway: &Netns, tap: &str, to: &Netns) -> Result<()> {
     gateway.ip(&format!("link set {tap} netns {}", to.name()))?;
     to.ip(&format!("link set {tap} up"))
+}
+
+/// Has the `eth0` of a host or VM send segments and checksums as they are on a wire, for a gateway that reads them from a
+/// packet socket. Both need it: the VM for what is in the tunnel, the host for the tunnel.
+///
+/// # Errors
+/// What `ethtool` said.
+pub fn finish_checksums(netns: &Netns) -> Result<()> {
+    netns.run("ethtool -K eth0 tx off gso off").map(drop)
 }
 
 /// A compute host with its tunnel end.

@@ -5,6 +5,7 @@
 
 mod east_west;
 mod itself;
+mod jumbo;
 mod lifecycle;
 mod local;
 mod neighbour;

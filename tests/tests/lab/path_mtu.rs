@@ -25,7 +25,7 @@ fn a_packet_too_large_is_refused_with_the_mtu_or_cut() {
     assert!(syns.until("mss 1360").unwrap().contains("192.168.20.154"));
 }
 
-/// The most that `net_tap` carries; jumbo frames cannot be tried here.
+/// The most that `net_tap` carries; see `jumbo.rs` for more.
 #[test]
 fn an_overlay_of_1450_runs_on_an_underlay_of_1500() {
     let Some(site) = super::site() else { return };
