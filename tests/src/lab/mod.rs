@@ -2,7 +2,7 @@
 //! gateway process between them. Everything carries the name of its process and goes away with it: on drop, on panic, on
 //! SIGINT and SIGTERM; what a killed run left behind is removed by the next one.
 //!
-//! It needs root and `iproute2`, `ping`, `iperf3`, `tcpdump` (`make deps`).
+//! It needs root and `iproute2`, `ping`, `iperf3`, `tcpdump`, `ethtool`, `strace` (`make deps`).
 
 pub mod gateway;
 pub mod host;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 mod east_west;
+mod fault;
 mod itself;
 mod jumbo;
 mod lifecycle;
