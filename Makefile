@@ -9,7 +9,10 @@ LTO    := $(if $(shell command -v clang-22),--config .cargo/lto.toml)
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 
-.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench fuzz doc run doctor
+# Of the fuzz targets: address or none. Each has a build of its own.
+SANITIZER ?= address
+
+.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench fuzz fuzz-seeds doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -59,8 +62,12 @@ check-inline: build ## fail when a call to a DPDK shim function is left in the r
 bench: build ## cycles per packet; ARGS="--help" for more
 	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(ARGS)
 
-fuzz: ## run one fuzz target: make fuzz NAME=pipeline ARGS=-max_total_time=60
-	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $(NAME) -- $(ARGS)
+fuzz: ## run one fuzz target: make fuzz NAME=pipeline ARGS=-max_total_time=60; SANITIZER=none is faster
+	@mkdir -p fuzz/corpus/$(NAME)
+	cd fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run -s $(SANITIZER) --target-dir target/$(SANITIZER) $(NAME) corpus/$(NAME) ../tests/corpus/$(NAME) -- $(ARGS)
+
+fuzz-seeds: ## write tests/corpus/*/seed-* anew, after a change of the form of the inputs
+	$(CARGO) run -p tidegate-tests --bin tidegate-fuzz-seeds
 
 doc: ## API documentation in target/doc
 	$(CARGO) doc --workspace --no-deps

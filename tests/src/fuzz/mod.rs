@@ -4,12 +4,15 @@
 //! | Target | Input | Must hold |
 //! |---|---|---|
 //! | [`parse`] | a port and a frame | no panic; what is accepted reads the same with `etherparse` |
-//! | [`pipeline`](fn@pipeline) | frames, time, injected packets, reloads (see `script.rs`) | no panic; books balance; every frame sent is well-formed; every buffer comes back |
+//! | [`pipeline`](fn@pipeline) | frames, time, injected packets, reloads, troubles (see `script.rs`) | no panic; books balance; every frame sent is well-formed; every buffer comes back; the gateway recovers |
 //! | [`config`] | a document | no panic; what is accepted compiles |
 
 mod frame;
+mod lives;
 mod mend;
+mod say;
 mod script;
+mod world;
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -27,7 +30,10 @@ use tidegate_fastpath::{
     types::{MacAddr, PortId},
 };
 
-pub use self::{frame::check, script::pipeline};
+pub use self::{
+    frame::check,
+    lives::{counted, pipeline},
+};
 use crate::gateway::SITE;
 
 /// A target by its name.

@@ -1,0 +1,147 @@
+//! `make fuzz-seeds`: writes `tests/corpus/*/seed-*`, what a fuzzer begins with: packets of every kind, stories, and documents
+//! that are taken. To be run when the form of the inputs changes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use tidegate_tests::{
+    gateway::{Gateway, HOST1, SITE},
+    packet,
+};
+
+/// What stations say, as the inside of a frame.
+const INSIDE: [&str; 14] = [
+    "udp SRC:4000 > 10.1.2.9:53 len=20",
+    "udp SRC:4000 > 10.1.1.7:53 len=1460",
+    "udp SRC:4000 > 10.1.1.7:53 df len=1460",
+    "tcp SRC:4000 > 10.1.1.7:80 S mss=1460",
+    "icmp echo SRC > 10.1.1.1 id=1 seq=2 len=8",
+    "udp SRC:4000 > 10.1.2.77:53 ttl=1",
+    "udp SRC:4000 > 198.51.100.9:53 tos=1",
+    "udp SRC:4000 > 192.0.2.200:53",
+    "ip SRC > 10.1.1.7 proto=17 off=800 mf len=1480 opt=94040000",
+    "icmp no-port SRC > 10.1.1.7 | udp 10.1.1.7:1 > 10.1.2.9:2",
+    "udp SRC:4000 > 255.255.255.255:67",
+    "arp ask 10.1.1.1 from SRC 02:01:0a:01:01:07",
+    "arp tell SRC 02:01:0a:01:01:07 to 172.31.0.1 02:00:00:00:00:01",
+    "udp SRC:179 > 172.31.0.1:179 len=9",
+];
+
+/// Scripts of `pipeline` that lead deep; `tests/src/fuzz/script.rs` says what the bytes mean.
+const STORIES: [&[u8]; 11] = [
+    // A flow: miss, hits, time, an idle one, hits, forgotten.
+    &[0xa0, 1, 0, 0, 7, 20, 0, 0xe6, 0, 0, 0x7c, 0xe2, 0, 0, 0x7f, 0x7f, 0xe0, 0, 0],
+    // Many flows, more than there is room for; then time.
+    &[0xa0, 1, 0, 0, 7, 20, 0, 0xee, 85, 1, 0x7f, 0x7f, 0x7f],
+    // Packets wait for somebody unknown, who answers.
+    &[0xa0, 33, 0, 0, 7, 20, 77, 0xe4, 0, 0, 0x50, 0xf0, 0xf1, 0x50],
+    // Packets wait for somebody who never answers; errors go back.
+    &[0xa0, 33, 0, 0, 7, 20, 77, 0xee, 0, 0, 0x6c, 0x70, 0x74, 0xa0, 33, 0, 0, 7, 20, 77],
+    // Long ones, with and without DF; a network becomes narrow.
+    &[
+        0xa2, 0, 0, 0, 7, 148, 0, 0xa2, 0, 0, 1, 7, 148, 0, 0xc5, 0xa0, 1, 0, 1, 7, 140, 0, 0xa0, 1, 0, 0, 7,
+        140, 0,
+    ],
+    // Ping us, time runs out, records of routes, errors about errors.
+    &[
+        0xa0, 5, 3, 0, 7, 20, 0, 0xa0, 1, 8, 0, 7, 20, 0, 0xa0, 1, 0, 8, 7, 20, 1, 0xa0, 1, 5, 0, 7, 0, 0,
+        0xee, 0, 0,
+    ],
+    // Control stands still while everybody talks to us, then goes on.
+    &[0xf8, 0xa0, 5, 0, 0, 7, 20, 0, 0xee, 90, 1, 0xa1, 33, 7, 0, 7, 0, 9, 0xee, 90, 1, 0xf8, 0x50, 0xff],
+    // No buffers, no room, full queues, no link.
+    &[
+        0xfa, 0xa0, 0, 0, 0, 7, 148, 0, 0xfa, 0xfb, 0xe4, 0, 0, 0xfb, 0xf9, 0xea, 0, 0, 0xf9, 0xfc, 0xe4, 0,
+        0, 0xfc, 0xff,
+    ],
+    // A VM moves, says so, others have its address; every configuration in turn.
+    &[
+        0xa0, 1, 0, 0, 7, 20, 0, 0xad, 1, 0, 0, 7, 20, 0, 0xad, 0, 7, 2, 0, 0, 0, 0xa1, 0, 0, 0, 7, 20, 0,
+        0xc1, 0xc2, 0xe4, 0, 0, 0xc3, 0xe4, 0, 0, 0xc4, 0xe4, 0, 0, 0xc5, 0xe4, 0, 0, 0xc6, 0xe4, 0, 0, 0xc0,
+        0xff,
+    ],
+    // Where nothing is forwarded to.
+    &[
+        0xa0, 23, 0, 0, 7, 0, 0, 0xa0, 22, 0, 0, 7, 0, 0, 0xa0, 21, 0, 0, 7, 0, 0, 0xa0, 24, 0, 0, 7, 0, 0,
+        0xb1, 1, 0, 0, 7, 0, 0,
+    ],
+    // Between the VPCs and the world.
+    &[
+        0xa0, 11, 0, 0, 7, 20, 0, 0xa7, 0, 2, 0, 7, 20, 0, 0xa4, 12, 0, 0, 7, 20, 0, 0xc6, 0xa7, 10, 1, 0, 7,
+        20, 0, 0xff,
+    ],
+];
+
+fn main() -> Result<()> {
+    let gateway = Gateway::alone(SITE, 1);
+    let mut steps = Vec::new();
+    for inner in INSIDE {
+        for (net, ip, host) in [
+            ("red-1", "10.1.1.7", Some(HOST1)),
+            ("red-3", "10.1.3.7", None),
+            ("public", "203.0.113.1", None),
+            ("underlay", HOST1, None),
+        ] {
+            let who = gateway.stranger(net, ip, host);
+            let frame = packet::frame(&who.sends(&inner.replace("SRC", ip)))?;
+            let port = u8::try_from(who.port.0)?;
+            save("parse", steps.len(), &[&[port], &frame[..]].concat())?;
+            steps.push(frame_step(port, &frame)?);
+        }
+    }
+    for (port, frame) in outside(&gateway)? {
+        save("parse", steps.len(), &[&[port], &frame[..]].concat())?;
+        steps.push(frame_step(port, &frame)?);
+    }
+    steps.extend(STORIES.iter().map(|story| story.to_vec()));
+    for (at, step) in steps.iter().enumerate() {
+        save("pipeline", at, step)?;
+    }
+    save("config", 0, SITE.as_bytes())?;
+    for (at, example) in examples()?.iter().enumerate() {
+        save("config", at + 1, &fs::read(example)?)?;
+    }
+    Ok(())
+}
+
+/// Frames whose tunnel headers are not as they should be, which mending would set right.
+fn outside(gateway: &Gateway) -> Result<Vec<(u8, Vec<u8>)>> {
+    const OUTER_UDP_CHECKSUM: usize = 40;
+    let vm = gateway.stranger("red-1", "10.1.1.7", Some(HOST1));
+    let port = u8::try_from(vm.port.0)?;
+    let udp = "udp 10.1.1.7:4000 > 10.1.2.9:53";
+    let frame = |text: String| packet::frame(&text);
+    let mut wrong = frame(vm.sends(udp))?;
+    wrong[OUTER_UDP_CHECKSUM] = 1;
+    let frames = [
+        wrong,
+        frame(vm.outer("mf").sends(udp))?,
+        frame(vm.outer("tos=3").sends(udp))?,
+        frame(vm.sends(&format!("vlan 7 | {udp}")))?,
+    ];
+    Ok(frames.map(|frame| (port, frame)).into())
+}
+
+/// The step by which a frame arrives as it is.
+fn frame_step(port: u8, frame: &[u8]) -> Result<Vec<u8>> {
+    let length = u16::try_from(frame.len())?.to_be_bytes();
+    Ok([&[port << 4], &length[..], frame].concat())
+}
+
+/// The documented example files, in order.
+fn examples() -> Result<Vec<PathBuf>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
+    let mut files = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.sort();
+    Ok(files)
+}
+
+fn save(target: &str, at: usize, bytes: &[u8]) -> Result<()> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&dir)?;
+    let file = dir.join(format!("seed-{at:02}"));
+    fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
+}
