@@ -31,7 +31,7 @@ const INSIDE: [&str; 14] = [
 ];
 
 /// Scripts of `pipeline` that lead deep; `tests/src/fuzz/script.rs` says what the bytes mean.
-const STORIES: [&[u8]; 11] = [
+const STORIES: [&[u8]; 12] = [
     // A flow: miss, hits, time, an idle one, hits, forgotten.
     &[0xa0, 1, 0, 0, 7, 20, 0, 0xe6, 0, 0, 0x7c, 0xe2, 0, 0, 0x7f, 0x7f, 0xe0, 0, 0],
     // Many flows, more than there is room for; then time.
@@ -52,6 +52,11 @@ const STORIES: [&[u8]; 11] = [
     ],
     // Control stands still while everybody talks to us, then goes on.
     &[0xf8, 0xa0, 5, 0, 0, 7, 20, 0, 0xee, 90, 1, 0xa1, 33, 7, 0, 7, 0, 9, 0xee, 90, 1, 0xf8, 0x50, 0xff],
+    // A VM says who it is and moves while control stands still, so that its packets wait in vain.
+    &[
+        0xa0, 0, 7, 2, 0, 0, 0, 0xa0, 1, 0, 0, 7, 20, 0, 0xf8, 0xad, 1, 0, 0, 7, 20, 0, 0x58, 0xec, 0, 0,
+        0x58, 0xf8, 0xff,
+    ],
     // No buffers, no room, full queues, no link.
     &[
         0xfa, 0xa0, 0, 0, 0, 7, 148, 0, 0xfa, 0xfb, 0xe4, 0, 0, 0xfb, 0xf9, 0xea, 0, 0, 0xf9, 0xfc, 0xe4, 0,
