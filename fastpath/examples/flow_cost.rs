@@ -4,16 +4,19 @@
 use std::{hint::black_box, net::Ipv4Addr, time::Instant};
 
 use tidegate_fastpath::{
-    flow::{FlowHash, FlowId, FlowKey, FlowReader, FlowTable, FlowTimeouts, FlowWorker, Program},
+    flow::{
+        FlowHash, FlowId, FlowKey, FlowReader, FlowTable, FlowTimeouts, FlowWorker, Program,
+        session::{TcpSeen, Translation},
+    },
     table::neighbour::NeighbourId,
-    types::{Nanos, NetId, Tick},
+    types::{Nanos, NetId, Tick, VrfId},
 };
 
 const BURST: usize = 32;
 /// Lookups per measurement.
 const LOOKUPS: usize = 4 << 20;
 const ROUNDS: usize = 5;
-const TIMEOUTS: FlowTimeouts = FlowTimeouts { idle: Tick::ticks_of_s(3600) };
+const TIMEOUTS: FlowTimeouts = FlowTimeouts::recommended(3600);
 
 fn main() {
     let given: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
@@ -58,6 +61,8 @@ fn learn_one(worker: &mut FlowWorker, key: &FlowKey) {
         egress: NetId(2),
         next: NeighbourId::from_u32(3),
         from_vtep: Ipv4Addr::UNSPECIFIED,
+        translation: Translation::NONE,
+        inside: VrfId(0),
     };
     // One key in some thousands may find its buckets full.
     _ = black_box(worker.learn(key, worker.hash(key), program, Tick(0)));
@@ -83,7 +88,7 @@ fn lookups(worker: &mut FlowWorker, keys: &[FlowKey], per_burst: Nanos) -> f64 {
             }
             for ((key, hash), candidate) in burst.iter().zip(&hashes).zip(&candidates) {
                 if let Some((id, program)) = worker.get(key, *hash, *candidate) {
-                    worker.touch(id, 64, now.tick());
+                    worker.touch(id, 64, now.tick(), TcpSeen::default());
                     black_box(program.generation);
                     black_box(program.next);
                     found += 1;

@@ -7,8 +7,8 @@
 //!     ├── ARP ─► answer it, tell control       │            │
 //!     │                                        │            │
 //!  forward ◄───────────────────────────────────┴────────────┘
-//!     ├─ program   one flow lookup; on a miss: route::decide, then learn
-//!     └─ apply     TTL, MTU, MSS, adjacency, encap ─► outbox
+//!     ├─ program   one flow lookup; on a miss: route::decide, whose address (nat), then learn
+//!     └─ apply     TTL, MTU, translation, MSS, adjacency, encap ─► outbox
 //!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown, sender moved)
 //! ```
 //!
@@ -20,20 +20,30 @@
 
 mod exits;
 mod first;
+mod fragment;
+mod nat;
 mod own;
+mod session;
+mod settings;
+mod turn;
+mod wait;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
 use arrayvec::ArrayVec;
 
+pub use self::settings::Settings;
+use self::{
+    settings::Limits,
+    wait::{Waited, Waiting},
+};
 use crate::{
     buffer::Buffer,
     channel::{Notice, Rings},
     counter::Counters,
-    flow::{FlowHash, FlowId, FlowKey, FlowTimeouts, FlowWorker, Program},
-    hold::{Held, HoldQueue},
+    flow::{FlowHash, FlowId, FlowKey, FlowWorker, Program, session::TcpSeen},
     io::{BURST, Burst, Io},
-    limit::RateLimit,
+    nat::Nat,
     outbox::Outbox,
     prefetch,
     reason::{DropReason, Event},
@@ -45,46 +55,14 @@ use crate::{
     },
     table::{
         Net, Tables,
-        neighbour::{NeighbourTable, Reach},
+        neighbour::{NeighbourId, NeighbourTable, Reach},
     },
-    types::{Mtu, Nanos, NetId, PortId, Tick, VrfId},
-    wire::ipv4::{self, Ipv4},
+    types::{Mtu, Nanos, NetId, PortId, VrfId},
+    wire::{
+        ipv4::{self, Ipv4},
+        translate::{self, Rewrite, Side},
+    },
 };
-
-/// What a worker is allowed to do, fixed at start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// ICMP errors per second and worker (RFC 1812 §4.3.2.8).
-    pub icmp_errors_per_s: u32,
-    /// Packets for the gateway itself per second and worker.
-    pub local_per_s: u32,
-    /// Notices of each kind to control per second and worker.
-    pub notices_per_s: u32,
-    /// Packets that may wait for neighbours, per worker.
-    pub held_max: usize,
-    /// How long a packet waits, in ms.
-    pub held_ms: u32,
-    /// When idle flow entries go.
-    pub timeouts: FlowTimeouts,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            icmp_errors_per_s: 1_000,
-            local_per_s: 50_000,
-            notices_per_s: 10_000,
-            held_max: 1_024,
-            held_ms: 3_000,
-            timeouts: FlowTimeouts { idle: Tick::ticks_of_s(60) },
-        }
-    }
-}
-
-/// Packets for one destination that may wait, and packets of one VM that moved.
-const HELD_PER_ADDRESS: u8 = 16;
-/// How long a packet that shows a move waits until control has followed; control needs a millisecond or two.
-const MOVE_WAIT: Nanos = Nanos::from_ms(50);
 
 /// An IPv4 packet on its way, as far as it was parsed. The buffer that it belongs to begins with the IPv4 header.
 #[derive(Clone, Copy, Debug)]
@@ -100,25 +78,18 @@ pub struct Packet {
     /// Its flow.
     key: FlowKey,
     hash: FlowHash,
+    /// Its TCP flags.
+    tcp: TcpSeen,
     /// Whether it uses a flow entry.
     tracked: bool,
     /// The gateway's own (an answer, an ICMP error, from the namespace): TTL stays, no ICMP errors about it.
     own: bool,
     waited: Waited,
+    /// How often it went on inside the gateway after translation.
+    turned: u8,
+    /// An ICMP error, about packets of another flow.
+    related: bool,
     candidate: Option<FlowId>,
-}
-
-/// What a packet that is tried again has waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waited {
-    /// It has just come.
-    No,
-    /// For its next hop; its flow entry has counted it.
-    NextHop,
-    /// For control to follow the move that it shows; control was told.
-    Move,
-    /// The same, and in vain.
-    MoveInVain,
 }
 
 /// What one round of the poll loop works with.
@@ -148,6 +119,14 @@ enum Stop {
     Stale,
     /// Must be cut to go by this program.
     Cut(Program),
+    /// Goes on inside the gateway after this program.
+    Turn(Program),
+    /// An ICMP error about a translated packet, which came from this side.
+    Related(Side),
+    /// A fragment without ports of a translated flow; the first one has not come yet.
+    NoPorts,
+    /// ICMP for a public address on this network, of no VM.
+    Ping(NetId),
 }
 
 impl From<DropReason> for Stop {
@@ -170,12 +149,10 @@ impl From<NotSent> for Stop {
 pub struct Engine<B: Buffer> {
     neighbours: Arc<NeighbourTable>,
     flows: FlowWorker,
+    nat: Arc<Nat>,
     counters: Arc<Counters>,
     rings: Rings,
-    /// Packets that wait for their next hop.
-    holds: HoldQueue<B>,
-    /// Packets that show a move, apart from the others so that a spoofer can not take their places.
-    moves: HoldQueue<B>,
+    waiting: Waiting<B>,
     outbox: Outbox<B>,
     settings: Settings,
     limits: Limits,
@@ -183,40 +160,25 @@ pub struct Engine<B: Buffer> {
     next_id: u16,
 }
 
-#[derive(Debug)]
-struct Limits {
-    icmp_errors: RateLimit,
-    local: RateLimit,
-    arp: RateLimit,
-    resolve: RateLimit,
-    moved: RateLimit,
-}
-
 impl<B: Buffer> Engine<B> {
     /// An engine around its parts.
     pub fn new(
         neighbours: Arc<NeighbourTable>,
         flows: FlowWorker,
+        nat: Arc<Nat>,
         counters: Arc<Counters>,
         rings: Rings,
         settings: Settings,
     ) -> Engine<B> {
-        let notices = RateLimit::new(settings.notices_per_s, 256);
         Engine {
             neighbours,
             flows,
+            nat,
             outbox: Outbox::new(counters.ports.len()),
             counters,
             rings,
-            holds: HoldQueue::new(settings.held_max, HELD_PER_ADDRESS, |packet| packet.ip.destination()),
-            moves: HoldQueue::new(settings.held_max / 4, HELD_PER_ADDRESS, |packet| packet.ip.source()),
-            limits: Limits {
-                icmp_errors: RateLimit::new(settings.icmp_errors_per_s, 50),
-                local: RateLimit::new(settings.local_per_s, 512),
-                arp: notices,
-                resolve: notices,
-                moved: notices,
-            },
+            waiting: Waiting::new(settings.held_max),
+            limits: Limits::new(&settings),
             settings,
             next_id: 0,
         }
@@ -262,39 +224,14 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Tries packets again that wait; at most a burst of each kind.
-    pub fn retry(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
-        for _ in 0..BURST {
-            let Some(held) = self.moves.pop_due(round.now) else { break };
-            let waited = if round.now < held.deadline { Waited::Move } else { Waited::MoveInVain };
-            self.try_again(round, held, waited);
-        }
-        for _ in 0..BURST {
-            let Some(held) = self.holds.pop_due(round.now) else { break };
-            if round.now < held.deadline {
-                self.try_again(round, held, Waited::NextHop);
-            } else {
-                self.refuse(round, held.buffer, &held.packet, DropReason::NeighbourUnresolved, None);
-            }
-        }
-        self.count_held();
-    }
-
     /// Ends a round: everything goes to the drivers, retired flow records may be used again, some flows expire.
     pub fn finish(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
         self.outbox.flush(round.io, &self.counters);
         let expired = self.flows.quiescent(round.now, &self.settings.timeouts);
+        let expired = expired + self.end_due(round.tables, round.now);
         if expired > 0 {
             self.counters.events[Event::FlowExpire.index()].add(expired as u64);
         }
-    }
-
-    /// Drops what still waits; the worker stops.
-    pub fn stop(&mut self) {
-        while let Some(held) = self.holds.pop().or_else(|| self.moves.pop()) {
-            self.counters.dropped(held.packet.origin.net, DropReason::Shutdown);
-        }
-        self.count_held();
     }
 
     // ---- the way -----------------------------------------------------------------------------------------------------
@@ -332,7 +269,7 @@ impl<B: Buffer> Engine<B> {
     /// Counts a packet into its network and asks for the bucket of its flow.
     #[inline(always)]
     fn admit(&mut self, tables: &Tables, arrival: &Arrival<'_>) -> Option<Packet> {
-        let Arrival { origin, net, ip, key } = *arrival;
+        let Arrival { origin, net, ip, key, tcp, related } = *arrival;
         let Some(vrf) = tables.vrf(net.vrf) else {
             self.counters.dropped(origin.net, DropReason::RouteUnusable);
             return None;
@@ -348,8 +285,21 @@ impl<B: Buffer> Engine<B> {
             // Whether the sender moved is asked for every packet that is decided.
             self.neighbours.prefetch_lookup(origin.net, ip.source());
         }
-        let (tracked, own, waited, candidate) = (vrf.tracked, false, Waited::No, None);
-        Some(Packet { origin, vrf: net.vrf, mtu: net.mtu, ip, key, hash, tracked, own, waited, candidate })
+        Some(Packet {
+            origin,
+            vrf: net.vrf,
+            mtu: net.mtu,
+            ip,
+            key,
+            hash,
+            tcp,
+            tracked: vrf.tracked,
+            own: false,
+            waited: Waited::No,
+            turned: 0,
+            related,
+            candidate: None,
+        })
     }
 
     /// Compares tags and asks for the record.
@@ -388,16 +338,6 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// The same for a packet that waited, which has a deadline for that already.
-    fn try_again(&mut self, round: &mut Round<impl Io<Buffer = B>>, held: Held<B>, waited: Waited) {
-        let (mut buffer, mut packet) = (held.buffer, Packet { waited, ..held.packet });
-        self.probe(&mut packet);
-        match self.way(round, &mut buffer, &packet) {
-            Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
-            Err(stop) => self.leave(round, buffer, &packet, stop, Some(held.deadline)),
-        }
-    }
-
     /// The ways out that are not tx; a stale program is decided once more first. `deadline` is of what it waited for before.
     #[cold]
     #[inline(never)]
@@ -417,6 +357,13 @@ impl<B: Buffer> Engine<B> {
         }
         match stop {
             Stop::Cut(program) => self.send_cut(round, buffer, packet, &program),
+            Stop::Turn(program) => self.turn(round, buffer, packet, &program, deadline),
+            Stop::Related(side) => self.related(round, buffer, packet, side, deadline),
+            Stop::NoPorts => {
+                let deadline = deadline.filter(|_| packet.waited == Waited::FirstFragment);
+                self.hold_fragment(round.now, buffer, *packet, deadline);
+            }
+            Stop::Ping(net) => self.ping(round, buffer, packet, net),
             Stop::Local(net) => self.local(round, buffer, packet, net),
             Stop::Drop(reason) => self.refuse(round, buffer, packet, reason, None),
             Stop::TooBig(mtu) => {
@@ -440,6 +387,9 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<PortId, Stop> {
         let program = self.program(round, packet)?;
+        if packet.ip.is_fragment() && program.translation.is_session() {
+            self.note_fragment(round, packet);
+        }
         self.apply(round.tables, &program, buffer, packet)
     }
 
@@ -469,7 +419,7 @@ impl<B: Buffer> Engine<B> {
                     self.counters.event(Event::FlowHit);
                 }
                 if packet.waited != Waited::NextHop {
-                    self.flows.touch(id, usize::from(packet.ip.total_len()), round.now.tick());
+                    self.flows.touch(id, usize::from(packet.ip.total_len()), round.now.tick(), packet.tcp);
                 }
                 Ok(program)
             }
@@ -512,6 +462,7 @@ impl<B: Buffer> Engine<B> {
             });
         }
         // Nothing above changes the packet, nothing below lets it wait.
+        self.translate(program, buffer, packet)?;
         self.hop(egress, program.egress, buffer, packet);
         Ok(encap.put_on(buffer)?)
     }
@@ -532,10 +483,22 @@ impl<B: Buffer> Engine<B> {
             Reach::Resolved(adjacency) => adjacency,
             Reach::Incomplete => return Err(Stop::Wait(None)),
             Reach::Failed => return Err(DropReason::NeighbourUnresolved.into()),
+            Reach::Gone if program.next == NeighbourId::NONE => return Err(Stop::Turn(*program)),
             Reach::Gone => return Err(Stop::Stale),
         };
         let (hash, tos) = (packet.hash.0, packet.ip.tos());
         Ok((egress, link::encap(tables, &self.neighbours, egress, &adjacency, hash, tos)?))
+    }
+
+    /// Puts another address and port into a packet, where the program says so.
+    #[inline(always)]
+    fn translate(&self, program: &Program, buffer: &mut B, packet: &Packet) -> Result<(), DropReason> {
+        if program.translation.is_none() {
+            return Ok(());
+        }
+        let Rewrite { side, address, port } = program.translation.rewrite();
+        let done = translate::translate(buffer.bytes_mut(), &packet.ip, side, address, port);
+        if done { Ok(()) } else { Err(DropReason::TransportTruncated) }
     }
 
     /// What every router does to a packet it forwards, and its count into the next network.

@@ -115,6 +115,36 @@ reasons! {
         PuntFull = "punt_full",
         /// ICMP to the gateway: cut short or wrong checksum.
         IcmpMalformed = "icmp_malformed",
+        /// A packet out of a VPC whose sender has neither EIP nor SNAT.
+        NotTranslated = "not_translated",
+        /// A packet to a public address and port that no service has.
+        NoService = "no_service",
+        /// A translated packet that cannot open a session, and there is none: TCP without SYN, an ICMP error about nothing.
+        NoSession = "no_session",
+        /// The remote is not in `allowed_cidr` of the port forward.
+        ForwardDenied = "forward_denied",
+        /// No public port is left for this VM and remote.
+        PortsExhausted = "ports_exhausted",
+        /// A protocol without ports that another VM behind the same address uses with the same remote.
+        AddressAmbiguous = "address_ambiguous",
+        /// A new session, and the flow table is full.
+        SessionTableFull = "session_table_full",
+        /// A new session of a VM that has none, and there are `limits.nat_vms` already.
+        VmsFull = "vms_full",
+        /// A new session above `vm_sessions` of the VM.
+        VmSessions = "vm_sessions",
+        /// A new session above `vm_new_sessions_per_second` of the VM.
+        VmSessionRate = "vm_session_rate",
+        /// A new session above `sessions` of the VPC.
+        VpcSessions = "vpc_sessions",
+        /// A new session above `new_sessions_per_second` of the VPC.
+        VpcSessionRate = "vpc_session_rate",
+        /// A translated packet whose TCP, UDP or ICMP header is cut short.
+        TransportTruncated = "transport_truncated",
+        /// A fragment whose first fragment did not come in time.
+        FragmentUnmatched = "fragment_unmatched",
+        /// Too many fragments already wait for the first one of their datagram.
+        FragmentHoldFull = "fragment_hold_full",
         /// No free buffer to build or copy a packet in.
         NoBuffer = "no_buffer",
         /// No room in front of the packet for the headers it needs.
@@ -173,6 +203,18 @@ reasons! {
         Moved = "moved",
         /// Packets that showed a move and went on before control had followed it: not told, no room to wait, or too slow.
         MoveUnanswered = "move_unanswered",
+        /// Translated sessions opened.
+        SessionOpen = "session_open",
+        /// Translated sessions ended.
+        SessionEnd = "session_end",
+        /// Translated packets that went on to another address of ours.
+        Hairpin = "hairpin",
+        /// Fragmented datagrams of translated flows whose ports were noted.
+        FragmentNoted = "fragment_noted",
+        /// Fragmented datagrams whose ports were not noted: too many per second, or no room in the flow table.
+        FragmentNotNoted = "fragment_not_noted",
+        /// ICMP errors about translated packets translated.
+        IcmpErrorTranslated = "icmp_error_translated",
         /// Notices to control refused: over their rate, or the ring was full.
         NoticeFull = "notice_full",
     }

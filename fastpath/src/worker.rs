@@ -14,6 +14,7 @@ use crate::{
     counter::{BURST_CLASSES, Counters},
     flow::FlowWorker,
     io::{Burst, Io},
+    nat::Nat,
     pipeline::{Engine, Round, Settings},
     table::{Tables, neighbour::NeighbourTable, publish::Reader},
     types::WorkerId,
@@ -45,6 +46,8 @@ pub struct Parts {
     pub neighbours: Arc<NeighbourTable>,
     /// Its hold on the flow table.
     pub flows: FlowWorker,
+    /// Port translation.
+    pub nat: Arc<Nat>,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// Its rings to control.
@@ -66,8 +69,8 @@ pub struct Worker<I: Io> {
 impl<I: Io> Worker<I> {
     /// A worker that has not yet polled.
     pub fn new(parts: Parts, io: I) -> Worker<I> {
-        let Parts { tables, neighbours, flows, counters, rings, settings, .. } = parts;
-        let engine = Engine::new(neighbours, flows, counters.clone(), rings, settings);
+        let Parts { tables, neighbours, flows, nat, counters, rings, settings, .. } = parts;
+        let engine = Engine::new(neighbours, flows, nat, counters.clone(), rings, settings);
         Worker { tables, engine, counters, burst: Burst::new(), io }
     }
 

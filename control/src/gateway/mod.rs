@@ -23,6 +23,7 @@ use tidegate_fastpath::{
     channel::{InjectTo, Rings},
     counter::Counters,
     flow::{FlowReader, FlowTable, FlowTableError, FlowTimeouts},
+    nat::{Nat, NatLimits},
     pipeline::Settings,
     table::{Tables, publish::Writer},
     table::{neighbour, publish},
@@ -34,7 +35,7 @@ use self::ring::RingSide;
 pub use self::{restart::restart_problems, ring::Punted};
 use crate::{
     compile::{Compiled, Facts, PortFact, compile},
-    config::{Config, Id, Problems, Timeouts},
+    config::{self, Config, Id, Problems, Timeouts},
     neighbour::{Limits, Machine, Timing},
     state::Desired,
 };
@@ -76,6 +77,7 @@ pub struct Gateway {
     rings: RingSide,
     counters: Vec<Arc<Counters>>,
     flows: FlowReader,
+    nat: Arc<Nat>,
 }
 
 impl Gateway {
@@ -93,6 +95,7 @@ impl Gateway {
         let gateway = config.gateway.clone();
         let workers = gateway.workers.len();
         let (flow_workers, flows) = FlowTable::new(gateway.limits.flows, workers)?;
+        let nat = Nat::new(nat_limits(&gateway.limits));
         let (neighbours, neighbour_table) = neighbour::new(gateway.limits.neighbours);
         let (tables, reader) = publish::new(Tables::default());
         let nets = usize::from(gateway.limits.networks) + 1;
@@ -104,6 +107,7 @@ impl Gateway {
             tables: reader.clone(),
             neighbours: neighbour_table.clone(),
             flows,
+            nat: Arc::clone(&nat),
             counters: counters[i].clone(),
             rings: rings[i].clone(),
             settings: settings(&config),
@@ -120,6 +124,7 @@ impl Gateway {
             rings: RingSide::new(rings, gateway.limits.ring),
             counters,
             flows,
+            nat,
         };
         made.rebuild(now);
         Ok((made, parts))
@@ -208,6 +213,11 @@ impl Gateway {
         self.rings.count(event)
     }
 
+    /// Port translation, for reading.
+    pub fn nat(&self) -> &Nat {
+        &self.nat
+    }
+
     /// The flow table, for reading.
     pub fn flows(&mut self) -> &mut FlowReader {
         &mut self.flows
@@ -271,8 +281,24 @@ fn settings(config: &Config) -> Settings {
         local_per_s: limits.punts_per_second,
         notices_per_s: limits.punts_per_second,
         held_max: limits.held_packets,
-        timeouts: FlowTimeouts { idle: Tick::ticks_of_s(timeouts.flow_idle_s) },
+        timeouts: flow_timeouts(timeouts),
         ..Settings::default()
+    }
+}
+
+/// Sizes of the port translation; every [`VrfId`] has its place.
+fn nat_limits(limits: &config::Limits) -> NatLimits {
+    NatLimits { vms: limits.nat_vms, blocks: limits.nat_blocks, vrfs: usize::from(u16::MAX) + 1 }
+}
+
+fn flow_timeouts(timeouts: &Timeouts) -> FlowTimeouts {
+    FlowTimeouts {
+        tcp_established: Tick::ticks_of_s(timeouts.nat_tcp_established_s),
+        tcp_transitory: Tick::ticks_of_s(timeouts.nat_tcp_transitory_s),
+        udp: Tick::ticks_of_s(timeouts.nat_udp_s),
+        icmp: Tick::ticks_of_s(timeouts.nat_icmp_s),
+        other: Tick::ticks_of_s(timeouts.nat_other_s),
+        ..FlowTimeouts::recommended(timeouts.flow_idle_s)
     }
 }
 

@@ -15,6 +15,7 @@ mod region;
 #[cfg(loom)]
 #[path = "region_loom.rs"]
 mod region;
+pub mod session;
 mod sync;
 mod table;
 #[cfg(test)]
@@ -27,13 +28,14 @@ use thiserror::Error;
 
 pub use self::{reader::FlowReader, table::FlowTable, worker::FlowWorker};
 
+use self::session::{TcpSeen, Translation};
 use crate::{
     table::neighbour::NeighbourId,
-    types::{NetId, Tick},
+    types::{NetId, Tick, VrfId},
 };
 
-/// The packets of one flow: network of ingress, addresses, protocol and ports. ICMP echo puts its identifier into
-/// `source_port` and 0 into `destination_port`; other ICMP, other protocols and fragments after the first have both 0.
+/// The packets of one flow: network of ingress, addresses, protocol and ports. An ICMP query or answer (echo,
+/// timestamp) has its identifier as `source_port` and 0 or 1 as `destination_port`; other ICMP, other protocols and fragments after the first have both 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     /// source << 32 | destination
@@ -99,6 +101,11 @@ impl FlowKey {
         self.rest & 1 != 0
     }
 
+    /// The same packets from another network.
+    pub const fn from_net(&self, net: NetId) -> FlowKey {
+        FlowKey { addresses: self.addresses, rest: self.rest & !(0xffff << 16) | (net.0 as u64) << 16 }
+    }
+
     /// The two words as they are stored.
     pub const fn to_words(self) -> [u64; 2] {
         [self.addresses, self.rest]
@@ -121,6 +128,10 @@ pub struct Program {
     pub next: NeighbourId,
     /// The VTEP that the flow's packets come from (unspecified without tunnel); another one means that the VM moved.
     pub from_vtep: Ipv4Addr,
+    /// What of its packets is replaced.
+    pub translation: Translation,
+    /// The routing table of the inside of a translation.
+    pub inside: VrfId,
 }
 
 /// A keyed hash of a [`FlowKey`]; nobody outside can aim at one bucket.
@@ -155,13 +166,42 @@ pub struct FlowView {
     pub bytes: u64,
     /// When the last one came.
     pub last_seen: Tick,
+    /// TCP flags of this direction.
+    pub seen: TcpSeen,
 }
 
 /// Idle time after which entries go, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowTimeouts {
-    /// All flows of stateless forwarding.
+    /// Entries that may come back at any time: plain forwarding, one-to-one addresses.
     pub idle: u32,
+    /// TCP sessions with data (RFC 5382 REQ-5: at least 2 h 4 min).
+    pub tcp_established: u32,
+    /// TCP sessions that open, close or were reset (RFC 5382 REQ-5: at least 4 min).
+    pub tcp_transitory: u32,
+    /// UDP sessions (RFC 4787 REQ-5: at least 2 min, 5 min recommended).
+    pub udp: u32,
+    /// ICMP queries (RFC 5508 REQ-2: at least 60 s).
+    pub icmp: u32,
+    /// Sessions of other protocols.
+    pub other: u32,
+    /// The ports of a fragmented datagram.
+    pub fragment: u32,
+}
+
+impl FlowTimeouts {
+    /// What the RFCs recommend, with `idle_s` seconds for plain forwarding.
+    pub const fn recommended(idle_s: u32) -> FlowTimeouts {
+        FlowTimeouts {
+            idle: Tick::ticks_of_s(idle_s),
+            tcp_established: Tick::ticks_of_s(7_440),
+            tcp_transitory: Tick::ticks_of_s(240),
+            udp: Tick::ticks_of_s(300),
+            icmp: Tick::ticks_of_s(60),
+            other: Tick::ticks_of_s(600),
+            fragment: Tick::ticks_of_s(15),
+        }
+    }
 }
 
 /// Why there is no flow table.

@@ -4,15 +4,18 @@ use std::net::Ipv4Addr;
 
 use super::{
     FlowKey, FlowView, Program,
+    session::{TcpSeen, Translation},
     sync::{AtomicU64, Ordering},
 };
 use crate::{
     table::neighbour::NeighbourId,
-    types::{NetId, Tick},
+    types::{NetId, Tick, VrfId},
 };
 
 /// Set beside the tick while a record belongs to a flow, so that the sweep can pass over the others.
 const IN_USE: u64 = 1 << 32;
+/// Where [`TcpSeen`] is beside it.
+const TCP_SHIFT: u32 = 40;
 
 /// One cache line. Key and program do not change while any worker can see the record.
 #[repr(C)]
@@ -22,14 +25,14 @@ pub(super) struct Record {
     key: [AtomicU64; 2],
     /// generation << 32 | next hop
     decision: AtomicU64,
-    /// egress << 32 | VTEP of origin
+    /// inside << 48 | egress << 32 | VTEP of origin
     way: AtomicU64,
     packets: AtomicU64,
     /// IP total length, summed.
     bytes: AtomicU64,
-    /// [`IN_USE`] | tick of the last packet
+    /// TCP flags << 40 | [`IN_USE`] | tick of the last packet
     seen: AtomicU64,
-    spare: AtomicU64,
+    translation: AtomicU64,
 }
 
 /// What a packet counts on.
@@ -37,6 +40,7 @@ pub(super) struct Record {
 pub(super) struct Counts {
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    pub(super) seen: TcpSeen,
 }
 
 impl Record {
@@ -47,11 +51,12 @@ impl Record {
         self.key[1].store(rest, Ordering::Relaxed);
         let decision = u64::from(program.generation) << 32 | u64::from(program.next.to_u32());
         self.decision.store(decision, Ordering::Relaxed);
-        let way = u64::from(program.egress.0) << 32 | u64::from(program.from_vtep.to_bits());
-        self.way.store(way, Ordering::Relaxed);
+        let nets = u64::from(program.inside.0) << 48 | u64::from(program.egress.0) << 32;
+        self.way.store(nets | u64::from(program.from_vtep.to_bits()), Ordering::Relaxed);
+        self.translation.store(program.translation.to_word(), Ordering::Relaxed);
         self.packets.store(counts.packets, Ordering::Relaxed);
         self.bytes.store(counts.bytes, Ordering::Relaxed);
-        self.seen.store(IN_USE | u64::from(now.0), Ordering::Relaxed);
+        self.seen.store(seen(counts.seen, now), Ordering::Relaxed);
     }
 
     /// Marks a record that no other thread can see as belonging to no flow.
@@ -83,22 +88,37 @@ impl Record {
             egress: NetId((way >> 32) as u16),
             next: NeighbourId::from_u32(decision as u32),
             from_vtep: Ipv4Addr::from_bits(way as u32),
+            translation: Translation::from_word(self.translation.load(Ordering::Relaxed)),
+            inside: VrfId((way >> 48) as u16),
         }
     }
 
+    pub(super) fn translation(&self) -> Translation {
+        Translation::from_word(self.translation.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn tcp(&self) -> TcpSeen {
+        TcpSeen::from_bits((self.seen.load(Ordering::Relaxed) >> TCP_SHIFT) as u8)
+    }
+
     pub(super) fn counts(&self) -> Counts {
-        Counts { packets: self.packets.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        Counts {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            seen: self.tcp(),
+        }
     }
 
     /// Load and store, no locked instruction: one worker receives the packets of a flow. If two do (the NIC's queues were
     /// changed), a count may be lost, nothing else.
     #[inline(always)]
-    pub(super) fn touch(&self, bytes: usize, now: Tick) {
+    pub(super) fn touch(&self, bytes: usize, now: Tick, segment: TcpSeen) {
         self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64), Ordering::Relaxed);
-        let seen = IN_USE | u64::from(now.0);
-        if self.seen.load(Ordering::Relaxed) != seen {
-            self.seen.store(seen, Ordering::Relaxed);
+        let old = self.seen.load(Ordering::Relaxed);
+        let new = seen(TcpSeen::from_bits((old >> TCP_SHIFT) as u8).then(segment), now);
+        if old != new {
+            self.seen.store(new, Ordering::Relaxed);
         }
     }
 
@@ -110,10 +130,16 @@ impl Record {
     }
 
     pub(super) fn view(&self) -> FlowView {
-        let Counts { packets, bytes } = self.counts();
+        let Counts { packets, bytes, seen } = self.counts();
         let last_seen = self.last_seen().unwrap_or_default();
-        FlowView { key: self.key(), program: self.program(), packets, bytes, last_seen }
+        FlowView { key: self.key(), program: self.program(), packets, bytes, last_seen, seen }
     }
+}
+
+/// The word of a record that belongs to a flow.
+#[inline(always)]
+fn seen(tcp: TcpSeen, now: Tick) -> u64 {
+    u64::from(tcp.to_bits()) << TCP_SHIFT | IN_USE | u64::from(now.0)
 }
 
 #[cfg(loom)]
@@ -127,7 +153,7 @@ impl Default for Record {
             packets: zero(),
             bytes: zero(),
             seen: zero(),
-            spare: zero(),
+            translation: zero(),
         }
     }
 }
@@ -144,7 +170,7 @@ mod tests {
             packets: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             seen: AtomicU64::new(0),
-            spare: AtomicU64::new(0),
+            translation: AtomicU64::new(0),
         }
     }
 
@@ -165,6 +191,8 @@ mod tests {
                     egress: NetId(0),
                     next: NeighbourId::from_u32(0),
                     from_vtep: Ipv4Addr::UNSPECIFIED,
+                    translation: Translation::NONE,
+                    inside: VrfId(0),
                 },
             ),
             (
@@ -174,15 +202,23 @@ mod tests {
                     egress: NetId(u16::MAX),
                     next: NeighbourId::from_u32(u32::MAX),
                     from_vtep: Ipv4Addr::BROADCAST,
+                    translation: Translation::from_word(u64::MAX),
+                    inside: VrfId(u16::MAX),
                 },
             ),
         ] {
-            record.fill(&key, &program, Counts { packets: 7, bytes: 700 }, Tick(u32::MAX));
-            record.touch(60, Tick(3));
+            record.fill(
+                &key,
+                &program,
+                Counts { packets: 7, bytes: 700, seen: TcpSeen::of_flags(0x02) },
+                Tick(u32::MAX),
+            );
+            record.touch(60, Tick(3), TcpSeen::of_flags(0x18));
             assert!(record.is_of(&key));
             let view = record.view();
             assert_eq!((view.key, view.program), (key, program));
             assert_eq!((view.packets, view.bytes, view.last_seen), (8, 760, Tick(3)));
+            assert_eq!(view.seen, TcpSeen::of_flags(0x12));
         }
         record.clear();
         assert_eq!(record.last_seen(), None);

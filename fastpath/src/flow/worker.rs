@@ -10,6 +10,7 @@ use super::{
     free::FreeCache,
     reclaim::Retired,
     record::Counts,
+    session::TcpSeen,
     table::FlowTable,
 };
 use crate::{
@@ -35,13 +36,24 @@ pub struct FlowWorker {
     sweep: Sweep,
     /// When [`FreeCache::give_up`] was last thought of.
     shared_at: Tick,
+    /// Keys of sessions that may be over.
+    due: ArrayVec<FlowKey, LOOKS_MAX>,
 }
 
 impl FlowWorker {
     pub(super) fn new(table: Arc<FlowTable>, worker: usize, free: FreeCache) -> FlowWorker {
         let sweep = Sweep::new(worker, table.shares().workers, table.shares().records());
         let retired = Retired::new();
-        FlowWorker { table, worker, online: false, free, retired, sweep, shared_at: Tick(0) }
+        FlowWorker {
+            table,
+            worker,
+            online: false,
+            free,
+            retired,
+            sweep,
+            shared_at: Tick(0),
+            due: ArrayVec::new(),
+        }
     }
 
     /// The hash of a key, with the table's random key.
@@ -100,6 +112,18 @@ impl FlowWorker {
         Some((id, self.table.record(id).program()))
     }
 
+    /// The entry of any key, in one go.
+    pub fn find(&self, key: &FlowKey) -> Option<(FlowId, Program)> {
+        let hash = self.hash(key);
+        self.get(key, hash, self.probe(hash))
+    }
+
+    /// When the last packet of an entry came, and what TCP flags it has seen.
+    pub fn seen(&self, id: FlowId) -> (Tick, TcpSeen) {
+        let record = self.table.record(id);
+        (record.last_seen().unwrap_or_default(), record.tcp())
+    }
+
     #[cold]
     fn get_other(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowId> {
         self.table.find(key, hash).map(|place| place.id)
@@ -107,8 +131,8 @@ impl FlowWorker {
 
     /// Counts a packet on an entry: packets, bytes, last seen (written only when the tick changed).
     #[inline(always)]
-    pub fn touch(&self, id: FlowId, bytes: usize, now: Tick) {
-        self.table.record(id).touch(bytes, now);
+    pub fn touch(&self, id: FlowId, bytes: usize, now: Tick, segment: TcpSeen) {
+        self.table.record(id).touch(bytes, now, segment);
     }
 
     /// Stores an entry. If another worker stored one for the key meanwhile, returns that one's id.
@@ -175,6 +199,32 @@ impl FlowWorker {
         Ok(id)
     }
 
+    /// Removes the entry of a key. False when there is none.
+    ///
+    /// # Errors
+    /// [`NotLearned::Busy`]: not now.
+    pub fn forget(&mut self, key: &FlowKey) -> Result<bool, NotLearned> {
+        if self.retired.is_full() {
+            return Err(NotLearned::Busy);
+        }
+        let hash = self.hash(key);
+        let home = self.table.home(hash).try_lock().ok_or(NotLearned::Busy)?;
+        let Some(place) = self.table.find(key, hash) else { return Ok(false) };
+        if !self.table.remove(&home, place, hash) {
+            return Err(NotLearned::Busy);
+        }
+        drop(home);
+        self.retired.push(place.id);
+        self.table.count_in_use(self.worker, -1);
+        Ok(true)
+    }
+
+    /// Sessions (by the key of either direction) that [`FlowWorker::quiescent`] found without packets for so long that they
+    /// may be over. Whoever ends sessions asks the other direction and then calls [`FlowWorker::forget`] for both.
+    pub fn take_due(&mut self) -> ArrayVec<FlowKey, LOOKS_MAX> {
+        std::mem::take(&mut self.due)
+    }
+
     /// Once per burst, while no id is held: lets retired records be used again, and looks at a bounded number of this
     /// worker's records for expiry, paced by time. Returns how many expired.
     ///
@@ -235,14 +285,20 @@ impl FlowWorker {
             return 0;
         }
         let tick = now.tick();
+        self.due.clear();
         let mut idle = ArrayVec::<(FlowId, FlowKey, FlowHash), LOOKS_MAX>::new();
         for _ in 0..due {
             let Some(id) = self.sweep.advance() else { continue };
             if self.is_idle(id, tick, timeouts) {
-                let key = self.table.record(id).key();
+                let record = self.table.record(id);
+                let (key, session) = (record.key(), record.translation().is_session());
                 let hash = self.table.hash(&key);
                 self.prefetch(hash);
-                idle.push((id, key, hash));
+                if session {
+                    self.due.push(key);
+                } else {
+                    idle.push((id, key, hash));
+                }
             }
         }
         for id in self.sweep.upcoming(LOOKS_MAX) {
@@ -252,7 +308,9 @@ impl FlowWorker {
     }
 
     fn is_idle(&self, id: FlowId, tick: Tick, timeouts: &FlowTimeouts) -> bool {
-        self.table.record(id).last_seen().is_some_and(|seen| tick.age_since(seen) > timeouts.idle)
+        let record = self.table.record(id);
+        let limit = || timeouts.of_entry(record.key().protocol(), record.translation(), record.tcp());
+        record.last_seen().is_some_and(|seen| tick.age_since(seen) > limit())
     }
 
     /// Removes a record that looked idle, if it is still the entry of that key and still idle. What cannot be done now is

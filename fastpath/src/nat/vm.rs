@@ -1,6 +1,6 @@
 //! A VM, locked: its mappings and its sessions. Leasing is in `lease.rs`.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
     Block, Mapping, Nat, OverQuota, VmKey,
@@ -124,6 +124,26 @@ impl<'a> Vm<'a> {
         }
         self.nat.blocks.give(id, record);
         Some(self.block(place, mapping))
+    }
+
+    /// As [`Vm::release`], for a port of `vip`, or of a VIP that is gone.
+    pub fn release_port(
+        &mut self,
+        vips: &Vips,
+        vip: Option<VipId>,
+        space: Space,
+        port: u16,
+    ) -> Option<Block> {
+        let (block, slot) = (port / BLOCK_PORTS, port % BLOCK_PORTS);
+        let gone = || {
+            let mut places = self.chain(space).filter(|(_, record)| record.uses(slot));
+            places.find_map(|(_, record)| {
+                record.place().filter(|place| place.block == block && vip_of(vips, place.vip).is_none())
+            })
+        };
+        let vip = vip.or_else(|| gone().map(|place| place.vip))?;
+        let address = vip_of(vips, vip).map_or(Ipv4Addr::UNSPECIFIED, |vip| vip.address);
+        self.release(vips, Mapping { vip, address, space, port })
     }
 
     /// Counts a new session of the VM and of its VPC.

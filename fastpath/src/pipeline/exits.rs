@@ -1,18 +1,15 @@
 //! The ways out of the packet's way that are not tx: refuse, deliver to ourselves, hold, cut.
 
-use std::net::Ipv4Addr;
-
 use arrayvec::ArrayVec;
 
-use super::{Engine, MOVE_WAIT, Packet, Round};
+use super::{Engine, Packet, Round};
 use crate::{
     buffer::Buffer,
-    channel::Notice,
     flow::Program,
     io::Io,
     reason::{DropReason, Event, PuntReason},
     stage::{fragment, icmp, local},
-    types::{Mtu, Nanos, NetId},
+    types::{Mtu, NetId},
 };
 
 /// Most fragments that one packet is cut into: 64 KiB over the smallest MTU.
@@ -78,42 +75,24 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Lets a packet wait for its next hop, until `deadline` if it has one; `unknown` is a next hop that control has not
-    /// heard of.
+    /// ICMP for a public address of ours that is of no VM: echo requests are answered, all else has no service there.
     #[cold]
     #[inline(never)]
-    pub(super) fn hold(
+    pub(super) fn ping(
         &mut self,
-        round: &Round<impl Io<Buffer = B>>,
-        buffer: B,
-        packet: Packet,
-        unknown: Option<(NetId, Ipv4Addr)>,
-        deadline: Option<Nanos>,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        net: NetId,
     ) {
-        if let Some((net, ip)) = unknown {
-            self.notice(round.now, Notice::Resolve { net, ip });
+        match local::answer(&packet.ip, &mut buffer) {
+            Ok(local::Answer::EchoReply) => {
+                self.counters.event(Event::EchoReply);
+                self.send_own(round, buffer, net, packet.vrf);
+            }
+            Ok(local::Answer::Punt) => self.counters.dropped(packet.origin.net, DropReason::NoService),
+            Err(reason) => self.counters.dropped(packet.origin.net, reason),
         }
-        let patience = u64::from(self.settings.held_ms) * 1_000_000;
-        let deadline = deadline.unwrap_or(Nanos(round.now.0 + patience));
-        if self.holds.push(buffer, packet, deadline, round.now).is_err() {
-            self.counters.dropped(packet.origin.net, DropReason::HoldFull);
-        }
-        self.count_held();
-    }
-
-    /// Lets a packet that shows a move wait for control. [`Engine::decide`] has seen that there is room.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn hold_moved(&mut self, now: Nanos, buffer: B, packet: Packet, deadline: Option<Nanos>) {
-        let deadline = deadline.unwrap_or(Nanos(now.0 + MOVE_WAIT.0));
-        if self.moves.push(buffer, packet, deadline, now).is_err() {
-            self.counters.dropped(packet.origin.net, DropReason::HoldFull);
-        }
-        self.count_held();
-    }
-
-    pub(super) fn count_held(&self) {
-        self.counters.held.set((self.holds.len() + self.moves.len()) as u64);
     }
 
     /// Sends a packet in fragments, the first one first.
@@ -131,6 +110,9 @@ impl<B: Buffer> Engine<B> {
         let Ok((egress, encap)) = self.plan(tables, program, packet) else {
             return self.counters.dropped(net, DropReason::RouteUnusable);
         };
+        if let Err(reason) = self.translate(program, &mut buffer, packet) {
+            return self.counters.dropped(net, reason);
+        }
         let mut pieces: ArrayVec<B, FRAGMENTS_MAX> = ArrayVec::new();
         let cut = fragment::cut(
             &mut buffer,

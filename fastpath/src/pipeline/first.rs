@@ -1,12 +1,12 @@
 //! The first packet of a flow: decide, and remember the decision.
 
-use super::{Engine, Packet, Round, Stop, Waited};
+use super::{Engine, Packet, Round, Stop, wait::Waited};
 use crate::{
     buffer::Buffer,
     channel::Notice,
     flow::{FlowId, NotLearned, Program},
     io::Io,
-    reason::{DropReason, Event},
+    reason::Event,
     stage::{
         ingress::Origin,
         route::{self, Decision},
@@ -38,7 +38,10 @@ impl<B: Buffer> Engine<B> {
             Decision::Forward(program) => Ok(Decided { program, lasting }),
             Decision::Local(net) => Err(Stop::Local(net)),
             Decision::Unknown { net, ip } => Err(Stop::Wait(Some((net, ip)))),
-            Decision::Out | Decision::Vip(_) => Err(DropReason::RouteUnusable.into()),
+            Decision::Out => self.leave_vpc(round, packet).map(|program| Decided { program, lasting }),
+            Decision::Vip(vip) => {
+                self.enter_vpc(round, packet, vip).map(|program| Decided { program, lasting })
+            }
         }
     }
 
@@ -52,7 +55,7 @@ impl<B: Buffer> Engine<B> {
                 self.counters.event(Event::Moved);
                 let Origin { net, mac, vtep } = packet.origin;
                 let told = self.notice(now, Notice::Moved { net, ip: packet.ip.source(), mac, vtep });
-                if told && self.moves.has_room(packet) {
+                if told && self.waiting.moves.has_room(packet) {
                     return Err(Stop::Moved);
                 }
                 told
@@ -60,7 +63,7 @@ impl<B: Buffer> Engine<B> {
             Waited::Move => return Err(Stop::Moved),
             Waited::MoveInVain => true,
             // It came before its sender was seen elsewhere. What it shows is old, and control must not believe it.
-            Waited::NextHop => return Ok(false),
+            Waited::NextHop | Waited::FirstFragment => return Ok(false),
         };
         self.counters.event(Event::MoveUnanswered);
         Ok(told)
@@ -77,7 +80,9 @@ impl<B: Buffer> Engine<B> {
             self.counters.event(Event::FlowMiss);
         }
         let Decided { program, lasting } = self.decide(round, packet)?;
-        if lasting {
+        // Other datagrams of the same hosts may be of other flows.
+        let of_datagram = packet.key.is_fragment() && program.translation.is_session();
+        if lasting && !of_datagram {
             let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowLearn);
         }
@@ -111,7 +116,7 @@ impl<B: Buffer> Engine<B> {
             Ok(id) => {
                 self.counters.event(event);
                 if event == Event::FlowLearn || packet.waited != Waited::NextHop {
-                    self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick());
+                    self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick(), packet.tcp);
                 }
             }
             // Plain forwarding needs no entry: the packet goes on, only slower (docs/adr/0003-flow-table-full.md).

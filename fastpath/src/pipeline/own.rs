@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Engine, Packet, Round, Waited};
+use super::{Engine, Packet, Round, wait::Waited};
 use crate::{
     buffer::Buffer,
     channel::{InjectTo, Notice},
@@ -144,16 +144,31 @@ impl<B: Buffer> Engine<B> {
         net: NetId,
         vrf: VrfId,
     ) {
-        let (ip, key) = match ipv4::split(buffer.bytes()) {
-            Ok((ip, segment)) => (ip, ingress::flow_key(net, &ip, segment)),
+        let (ip, key, tcp, related) = match ipv4::split(buffer.bytes()) {
+            Ok((ip, segment)) => (
+                ip,
+                ingress::flow_key(net, &ip, segment),
+                ingress::tcp_seen(&ip, segment),
+                ingress::is_related(&ip, segment),
+            ),
             Err(bad) => return self.counters.dropped(net, bad.into()),
         };
         buffer.truncate(usize::from(ip.total_len()));
-        let hash = self.flows.hash(&key);
-        let origin = Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
-        let (tracked, own, waited, candidate) = (false, true, Waited::No, None);
-        let mtu = Mtu::LARGEST;
-        let packet = Packet { origin, vrf, mtu, ip, key, hash, tracked, own, waited, candidate };
+        let packet = Packet {
+            origin: Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED },
+            vrf,
+            mtu: Mtu::LARGEST,
+            ip,
+            key,
+            hash: self.flows.hash(&key),
+            tcp,
+            tracked: false,
+            own: true,
+            waited: Waited::No,
+            turned: 0,
+            related,
+            candidate: None,
+        };
         self.forward(round, buffer, &packet);
     }
 }

@@ -42,7 +42,7 @@ fn key_of_answers(net: NetId, inside: &Embedded) -> FlowKey {
     let Embedded { ip, ports } = inside;
     let (source_port, destination_port) = match *ports {
         Ports::Pair { source, destination } => (destination, source),
-        Ports::Query(id) => (id, 0),
+        Ports::Query { id, answer } => (id, u16::from(!answer)),
         Ports::None => (0, 0),
     };
     let (source, destination) = (ip.destination(), ip.source());

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::{
     buffer::Buffer,
-    flow::FlowKey,
+    flow::{FlowKey, session::TcpSeen},
     reason::DropReason,
     table::{Net, Tables, Vtep},
     types::{MacAddr, NetId, PortId, VtepId},
@@ -86,6 +86,10 @@ pub struct Arrival<'t> {
     pub ip: Ipv4,
     /// Its flow.
     pub key: FlowKey,
+    /// Its TCP flags.
+    pub tcp: TcpSeen,
+    /// An ICMP error, which is about packets of another flow.
+    pub related: bool,
 }
 
 /// An IPv4 packet that was found in a frame.
@@ -151,8 +155,9 @@ fn outer<'t>(tables: &'t Tables, port: PortId, bytes: &[u8]) -> Result<Found<'t>
         let start = start + usize::from(ip.header_len()) + TUNNEL_HEADERS_LEN;
         return inner(tables, &origin, vtep, &ip, segment, start);
     }
-    let key = flow_key(id, &ip, segment);
-    Ok(Found { arrival: Arrival { origin, net, ip, key }, start, tos: ip.tos() })
+    let (key, tcp) = (flow_key(id, &ip, segment), tcp_seen(&ip, segment));
+    let related = is_related(&ip, segment);
+    Ok(Found { arrival: Arrival { origin, net, ip, key, tcp, related }, start, tos: ip.tos() })
 }
 
 /// The network of a port's untagged (0) or tagged frames.
@@ -205,8 +210,9 @@ fn inner<'t>(
     })?;
     let tos = vxlan::decap_tos(outer.tos(), ip.tos());
     let tos = tos.ok_or(aside(Other::Refused(DropReason::EcnNotCapable)))?;
-    let key = flow_key(id, &ip, segment);
-    Ok(Found { arrival: Arrival { origin, net, ip, key }, start, tos })
+    let (key, tcp) = (flow_key(id, &ip, segment), tcp_seen(&ip, segment));
+    let related = is_related(&ip, segment);
+    Ok(Found { arrival: Arrival { origin, net, ip, key, tcp, related }, start, tos })
 }
 
 /// UDP and VXLAN header.
@@ -286,8 +292,23 @@ pub fn flow_key(net: NetId, ip: &Ipv4, segment: &[u8]) -> FlowKey {
     let (source_port, destination_port) = match ip.protocol() {
         _ if later => (0, 0),
         protocol::TCP | protocol::UDP => udp::ports(segment),
-        protocol::ICMP => (icmp::echo_id(segment).unwrap_or(0), 0),
+        protocol::ICMP => icmp::query(segment).map_or((0, 0), |(id, answer)| (id, u16::from(answer))),
         _ => (0, 0),
     };
     FlowKey::new(net, ip.source(), ip.destination(), ip.protocol(), source_port, destination_port, later)
+}
+
+/// The TCP flags of an IPv4 packet; none where it has none.
+#[inline(always)]
+pub fn tcp_seen(ip: &Ipv4, segment: &[u8]) -> TcpSeen {
+    match segment.get(13) {
+        Some(&flags) if ip.protocol() == protocol::TCP && !ip.is_later_fragment() => TcpSeen::of_flags(flags),
+        _ => TcpSeen::default(),
+    }
+}
+
+/// Whether an IPv4 packet is an ICMP error that a router hands on: it is about another flow.
+#[inline(always)]
+pub fn is_related(ip: &Ipv4, segment: &[u8]) -> bool {
+    ip.protocol() == protocol::ICMP && !ip.is_later_fragment() && icmp::is_routed_error(segment)
 }

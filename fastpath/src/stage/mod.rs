@@ -10,3 +10,4 @@ pub mod link;
 pub mod local;
 pub mod mss;
 pub mod route;
+pub mod translation;

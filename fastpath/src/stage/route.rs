@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    flow::{FlowKey, Program},
+    flow::{FlowKey, Program, session::Translation},
     reason::DropReason,
     stage::ingress::Origin,
     table::{
@@ -63,7 +63,14 @@ pub fn decide(
     }
     let generation = tables.vrf(vrf).map_or(0, |vrf| vrf.generation);
     Ok(match neighbours.lookup(egress, ip) {
-        Some(next) => Decision::Forward(Program { generation, egress, next, from_vtep: origin.vtep }),
+        Some(next) => Decision::Forward(Program {
+            generation,
+            egress,
+            next,
+            from_vtep: origin.vtep,
+            translation: Translation::NONE,
+            inside: vrf,
+        }),
         None => Decision::Unknown { net: egress, ip },
     })
 }

@@ -174,6 +174,9 @@ fn seeded(capacity: usize, [mix, factor]: [u64; 2]) -> (NeighbourWriter, Arc<Nei
 }
 
 impl NeighbourId {
+    /// No neighbour: the packet goes on inside the gateway. [`Reach::Gone`] in every table.
+    pub const NONE: NeighbourId = NeighbourId(u32::MAX);
+
     const PLACE_BITS: u32 = 24;
 
     fn new(place: usize, incarnation: u8) -> NeighbourId {

@@ -43,8 +43,13 @@ pub enum Ports {
         /// Destination port.
         destination: u16,
     },
-    /// The identifier of an ICMP query or its answer.
-    Query(u16),
+    /// An ICMP query or its answer.
+    Query {
+        /// Its identifier.
+        id: u16,
+        /// Whether it is the answer.
+        answer: bool,
+    },
     /// Other protocols, and later fragments.
     None,
 }
@@ -79,8 +84,8 @@ fn ports(ip: &Ipv4, segment: &[u8]) -> Option<Ports> {
             let (source, destination) = udp::ports(segment.first_chunk::<QUOTED_MIN>()?);
             Some(Ports::Pair { source, destination })
         }
-        protocol::ICMP => match icmp::query_id(segment.first_chunk::<QUOTED_MIN>()?) {
-            Some(id) => Some(Ports::Query(id)),
+        protocol::ICMP => match icmp::query(segment.first_chunk::<QUOTED_MIN>()?) {
+            Some((id, answer)) => Some(Ports::Query { id, answer }),
             None => (!icmp::is_error(segment)).then_some(Ports::None),
         },
         _ => Some(Ports::None),

@@ -125,15 +125,6 @@ pub fn reply_to_echo(message: &mut [u8]) {
     put16(head, 2, check);
 }
 
-/// The identifier of an echo request or reply, the closest thing to a port that it has.
-#[inline]
-pub fn echo_id(message: &[u8]) -> Option<u16> {
-    match message.first_chunk::<HEADER_LEN>()? {
-        [kind::ECHO_REQUEST | kind::ECHO_REPLY, 0, _, _, a, b, ..] => Some(u16::from_be_bytes([*a, *b])),
-        _ => None,
-    }
-}
-
 /// The identifier of a query or its answer that a NAT keeps apart by it: echo and timestamp (RFC 5508 §3).
 #[inline]
 pub fn query_id(message: &[u8]) -> Option<u16> {
@@ -144,6 +135,13 @@ pub fn query_id(message: &[u8]) -> Option<u16> {
         }
         _ => None,
     }
+}
+
+/// The identifier as [`query_id`], and whether the message is the answer.
+#[inline]
+pub fn query(message: &[u8]) -> Option<(u16, bool)> {
+    let id = query_id(message)?;
+    Some((id, matches!(message, [kind::ECHO_REPLY | kind::TIMESTAMP_REPLY, ..])))
 }
 
 /// Whether a message is an error: it quotes the packet that it is about.
@@ -168,7 +166,7 @@ mod tests {
         let mut message = [8, 0, 0, 0, 0x12, 0x34, 0, 1, b'a', b'b', b'c'];
         let check = checksum::of(&message);
         put16(&mut message, 2, check);
-        assert_eq!((to_us(&message), echo_id(&message)), (ToUs::EchoRequest, Some(0x1234)));
+        assert_eq!((to_us(&message), query_id(&message)), (ToUs::EchoRequest, Some(0x1234)));
         reply_to_echo(&mut message);
         assert!(checksum::verify(&message));
         assert_eq!((message[0], to_us(&message)), (0, ToUs::Other));

@@ -88,6 +88,12 @@ impl Ipv4 {
         (self.first >> 32) as u16
     }
 
+    /// Identification.
+    #[inline(always)]
+    pub const fn id(&self) -> u16 {
+        (self.first >> 16) as u16
+    }
+
     /// DF, MF and fragment offset.
     #[inline(always)]
     pub const fn fragment(&self) -> u16 {

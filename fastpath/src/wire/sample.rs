@@ -162,7 +162,7 @@ impl Sample {
             protocol::TCP | protocol::UDP => {
                 Ports::Pair { source: self.ports[0], destination: self.ports[1] }
             }
-            protocol::ICMP => Ports::Query(self.ports[0]),
+            protocol::ICMP => Ports::Query { id: self.ports[0], answer: matches!(self.icmp_type, 0 | 14) },
             _ => Ports::None,
         }
     }

@@ -41,7 +41,8 @@ impl Side {
         let (control, mut parts) = Control::new(config, ports, now, 1).unwrap();
         let part = parts.remove(0);
         let counters = part.counters.clone();
-        let mut engine = Engine::new(part.neighbours, part.flows, part.counters, part.rings, part.settings);
+        let mut engine =
+            Engine::new(part.neighbours, part.flows, part.nat, part.counters, part.rings, part.settings);
         let tables = control.compiled().tables.clone();
         let mut side_io = io;
         engine.finish(&mut Round { tables: &tables, io: &mut side_io, now });

@@ -28,7 +28,7 @@ fn a_full_table_keeps_its_flows_refuses_new_ones_and_has_room_after_expiry() {
         for &n in &learned {
             let (id, found) = get(&workers[1], n).expect("an established flow stays");
             assert_eq!(found, program(n, 1));
-            workers[1].touch(id, 100, now.tick());
+            workers[1].touch(id, 100, now.tick(), TcpSeen::default());
         }
     }
     assert!(all(&mut reader).values().all(|view| (view.packets, view.bytes) == (20, 2000)));
@@ -39,7 +39,7 @@ fn a_full_table_keeps_its_flows_refuses_new_ones_and_has_room_after_expiry() {
     for _ in 0..12 {
         for &n in busy {
             let (id, _) = get(&workers[0], n).unwrap();
-            workers[0].touch(id, 100, now.tick());
+            workers[0].touch(id, 100, now.tick(), TcpSeen::default());
         }
         expired += second(&mut workers, &mut now, 1000);
     }
@@ -72,7 +72,7 @@ fn programs_are_replaced_in_a_full_table() {
     for burst in learned.chunks(32) {
         for &n in burst {
             let (id, _) = get(worker, n).unwrap();
-            worker.touch(id, 60, now.tick());
+            worker.touch(id, 60, now.tick(), TcpSeen::default());
             let new = relearn(worker, id, n, 2, now.tick()).expect("the reserve lasts for a burst");
             assert_ne!(new, id);
             assert_eq!(get(worker, n), Some((new, program(n, 2))));

@@ -11,10 +11,13 @@ mod stress;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use super::{FlowId, FlowKey, FlowReader, FlowTimeouts, FlowView, FlowWorker, NotLearned, Program};
+use super::{
+    FlowId, FlowKey, FlowReader, FlowTimeouts, FlowView, FlowWorker, NotLearned, Program,
+    session::{TcpSeen, Translation},
+};
 use crate::{
     table::neighbour::NeighbourId,
-    types::{Nanos, NetId, Tick},
+    types::{Nanos, NetId, Tick, VrfId},
 };
 
 /// A key and a program that follow from a number, so that a wrong pairing shows.
@@ -29,6 +32,8 @@ fn program(n: u32, generation: u32) -> Program {
         egress: NetId(n as u16),
         next: NeighbourId::from_u32(n ^ generation),
         from_vtep: Ipv4Addr::from_bits(!n),
+        translation: Translation::NONE,
+        inside: VrfId(n as u16),
     }
 }
 
@@ -72,7 +77,7 @@ fn all(reader: &mut FlowReader) -> BTreeMap<[u64; 2], FlowView> {
 }
 
 /// Idle time in the tests.
-const IDLE: FlowTimeouts = FlowTimeouts { idle: Tick::ticks_of_s(10) };
+const IDLE: FlowTimeouts = FlowTimeouts::recommended(10);
 
 /// A second of housekeeping, in steps as small as a large table needs. Returns how many entries expired.
 #[cfg(not(loom))]

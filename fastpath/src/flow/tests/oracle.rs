@@ -61,7 +61,7 @@ impl Case {
                 let entry = self.model.get_mut(&flow);
                 assert_eq!(found.map(|(_, p)| p), entry.as_ref().map(|e| program(flow, e.generation)));
                 if let (Some((id, _)), Some(entry)) = (found, entry) {
-                    self.workers[worker].touch(id, usize::from(bytes), tick);
+                    self.workers[worker].touch(id, usize::from(bytes), tick, TcpSeen::default());
                     entry.packets += 1;
                     entry.bytes += u64::from(bytes);
                     entry.last_seen = tick;

@@ -25,7 +25,7 @@ fn work(mut worker: FlowWorker, seed: u32) -> FlowWorker {
             match get(&worker, n) {
                 Some((id, found)) => {
                     assert!(is_program_of(n, found), "{n}: {found:?}");
-                    worker.touch(id, 60, now.tick());
+                    worker.touch(id, 60, now.tick(), TcpSeen::default());
                     held.push((n, id, found));
                     if random >> 60 == 0 {
                         _ = relearn(&mut worker, id, n, round, now.tick());

@@ -77,7 +77,8 @@ impl NeighbourWriter {
         let Some(slot) = self.live(id) else { return };
         let home = self.table.home(slot.key.load(Relaxed));
         slot.key.store(0, Release);
-        let next = id.incarnation().wrapping_add(1);
+        // Never 255, so that no entry is `NeighbourId::NONE`.
+        let next = (id.incarnation() + 1) % 255;
         slot.link.store(Link::new(next, Link::FREE, MacAddr::default()).0, Release);
         self.shorten_span(home);
         self.len -= 1;

@@ -1,0 +1,246 @@
+//! The first packet of a flow that is translated: whose address, and which one instead?
+//!
+//! Out of a VPC: its routes say [`Decision::Out`](crate::stage::route::Decision), [`Exit`](crate::table::nat::Exit) says by
+//! which addresses, and the public network's routes say where to. Into a VPC: the public network's routes lead to a VIP, and
+//! [`Vip::owner`] says whose the port is. A flow that is known keeps its translation as long as the configuration still
+//! allows it, whatever else is decided anew.
+
+use std::net::Ipv4Addr;
+
+use super::{Engine, Packet, Round, Stop};
+use crate::{
+    buffer::Buffer,
+    flow::{
+        Program,
+        session::{Service, Translation},
+    },
+    io::Io,
+    reason::DropReason,
+    stage::{
+        route::{self, Leads},
+        translation,
+    },
+    table::{
+        Tables,
+        nat::{Forward, Inside, Leave, Owner, Snat, Space, Vip},
+        neighbour::NeighbourId,
+    },
+    types::{NetId, VipId, VrfId},
+    wire::{ipv4::protocol, translate::Side},
+};
+
+/// Where translated packets go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) egress: NetId,
+    pub(super) next: NeighbourId,
+}
+
+impl<B: Buffer> Engine<B> {
+    /// A packet leaves its VPC.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn leave_vpc(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+    ) -> Result<Program, Stop> {
+        let (tables, key) = (round.tables, &packet.key);
+        if packet.turned >= TURNS_MAX {
+            return Err(DropReason::RouteUnusable.into());
+        }
+        if packet.related {
+            return Err(Stop::Related(Side::Source));
+        }
+        let known = self.known(round, packet)?;
+        let exit =
+            tables.vrf(packet.vrf).and_then(|vrf| vrf.exit.as_deref()).ok_or(DropReason::NotTranslated)?;
+        let leave = exit.leave(packet.origin.net, key.source(), key.destination());
+        let leave = leave.ok_or(DropReason::NotTranslated)?;
+        if let Leave::Snat(_) = leave
+            && key.is_fragment()
+        {
+            return self.as_first_fragment(round, packet);
+        }
+        match leave {
+            Leave::Eip(id) => {
+                let vip = tables.vip(id).ok_or(DropReason::NotTranslated)?;
+                let way = self.way_out(tables, vip.net, key.destination())?;
+                let translation =
+                    Translation::new(Service::Eip, Side::Source, vip.address, key.source_port());
+                Ok(translated(tables, packet, way, translation, packet.vrf))
+            }
+            Leave::Snat(snat) => {
+                let public = public_net(tables, snat).ok_or(DropReason::NotTranslated)?;
+                let way = self.way_out(tables, public, key.destination())?;
+                match known {
+                    Some(translation) => Ok(translated(tables, packet, way, translation, packet.vrf)),
+                    None => self.open_outward(round, packet, snat, public, way),
+                }
+            }
+        }
+    }
+
+    /// A packet comes in for a public address of ours.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn enter_vpc(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+        id: VipId,
+    ) -> Result<Program, Stop> {
+        let (tables, key) = (round.tables, &packet.key);
+        let vip = tables.vip(id).ok_or(DropReason::RouteUnusable)?;
+        if packet.related {
+            return Err(Stop::Related(Side::Destination));
+        }
+        if let Some((translation, inside)) = self.known_inward(round, packet)? {
+            let way = self.way_in(tables, Inside { vrf: inside, address: translation.address() })?;
+            return Ok(translated(tables, packet, way, translation, inside));
+        }
+        if key.is_fragment() && vip.eip.is_none() {
+            return self.as_first_fragment(round, packet);
+        }
+        match vip.owner(key.protocol(), public_port(packet)) {
+            Owner::Eip(inside) => {
+                let way = self.way_in(tables, inside)?;
+                let translation =
+                    Translation::new(Service::Eip, Side::Destination, inside.address, public_port(packet));
+                Ok(translated(tables, packet, way, translation, inside.vrf))
+            }
+            Owner::Forward(forward) => self.forwarded(round, packet, forward),
+            Owner::Snat => self.unsolicited(round, packet, id, vip),
+            Owner::Other => Err(DropReason::NoService.into()),
+        }
+    }
+
+    /// The first packet of a connection to a port forward.
+    fn forwarded(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+        forward: &Forward,
+    ) -> Result<Program, Stop> {
+        if !forward.allowed.contains(&packet.key.source()) {
+            return Err(DropReason::ForwardDenied.into());
+        }
+        let way = self.way_in(round.tables, forward.to)?;
+        let port = forward.target_port(packet.key.destination_port());
+        let translation = Translation::new(Service::Forward, Side::Destination, forward.to.address, port);
+        let program = translated(round.tables, packet, way, translation, forward.to.vrf);
+        self.open_inward(round, packet, program, None)
+    }
+
+    /// A packet from a new remote to a port that SNAT may have leased: it goes to the VM that has it (endpoint-independent
+    /// filtering: RFC 4787 REQ-8, RFC 5382 REQ-3). Pings are answered by the gateway.
+    fn unsolicited(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+        id: VipId,
+        vip: &Vip,
+    ) -> Result<Program, Stop> {
+        let (tables, key) = (round.tables, &packet.key);
+        if key.protocol() == protocol::ICMP {
+            return Err(Stop::Ping(vip.net));
+        }
+        let none = Stop::Drop(DropReason::NoService);
+        let (space, port) = (Space::of(key.protocol()).ok_or(none)?, key.destination_port());
+        let (inside, inner_port) = self.nat.owner(id, vip, space, port).ok_or(none)?;
+        if key.protocol() == protocol::TCP && !packet.tcp.opens() {
+            return Err(DropReason::NoSession.into());
+        }
+        let way = self.way_in(tables, inside)?;
+        let exit = tables.vrf(inside.vrf).and_then(|vrf| vrf.exit.as_deref()).ok_or(none)?;
+        let leave = exit.leave(way.egress, inside.address, vip.address);
+        if !matches!(leave, Some(Leave::Snat(snat)) if snat.vips.contains(&id)) {
+            return Err(none);
+        }
+        let translation = Translation::new(Service::Snat, Side::Destination, inside.address, inner_port);
+        let program = translated(tables, packet, way, translation, inside.vrf);
+        self.open_inward(round, packet, program, Some((id, space)))
+    }
+
+    /// The translation of an outward flow that was open before and still may be; ends it where it may not.
+    fn known(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+    ) -> Result<Option<Translation>, Stop> {
+        let Some((_, program)) = self.flows.find(&packet.key) else { return Ok(None) };
+        if !program.translation.is_session() {
+            return Ok(None);
+        }
+        if translation::is_legal(round.tables, &packet.key, &program) {
+            return Ok(Some(program.translation));
+        }
+        self.end(round.tables, &packet.key, &program).map_err(|_| Stop::Wait(None))?;
+        Ok(None)
+    }
+
+    /// The same inward, with the routing table of the inside.
+    fn known_inward(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+    ) -> Result<Option<(Translation, VrfId)>, Stop> {
+        let inside = self.flows.find(&packet.key).map(|(_, program)| program.inside);
+        Ok(self.known(round, packet)?.zip(inside))
+    }
+
+    /// Out through a public network. An address of ours there, public or the gateway's own, is reached inside the gateway.
+    fn way_out(&mut self, tables: &Tables, public: NetId, to: Ipv4Addr) -> Result<Way, Stop> {
+        let vrf = tables.net(public).ok_or(DropReason::RouteUnusable)?.vrf;
+        match route::resolve(tables, vrf, to)? {
+            Leads::To(egress, ip) => self.way_to(egress, ip),
+            Leads::Vip(_) | Leads::Here(_) => Ok(Way { egress: public, next: NeighbourId::NONE }),
+            Leads::Out => Err(DropReason::RouteUnusable.into()),
+        }
+    }
+
+    /// In to an address of a VPC, perhaps the gateway's own there.
+    fn way_in(&self, tables: &Tables, inside: Inside) -> Result<Way, Stop> {
+        match route::resolve(tables, inside.vrf, inside.address)? {
+            Leads::To(egress, ip) => self.way_to(egress, ip),
+            Leads::Here(egress) => Ok(Way { egress, next: NeighbourId::NONE }),
+            Leads::Out | Leads::Vip(_) => Err(DropReason::RouteUnusable.into()),
+        }
+    }
+
+    fn way_to(&self, egress: NetId, ip: Ipv4Addr) -> Result<Way, Stop> {
+        match self.neighbours.lookup(egress, ip) {
+            Some(next) => Ok(Way { egress, next }),
+            None => Err(Stop::Wait(Some((egress, ip)))),
+        }
+    }
+}
+
+/// How often a packet may go on inside the gateway: out to an address of ours, and in from there.
+pub(super) const TURNS_MAX: u8 = 2;
+
+/// The program of a translated flow.
+pub(super) fn translated(
+    tables: &Tables,
+    packet: &Packet,
+    way: Way,
+    translation: Translation,
+    inside: VrfId,
+) -> Program {
+    let generation = tables.vrf(packet.vrf).map_or(0, |vrf| vrf.generation);
+    let Way { egress, next } = way;
+    Program { generation, egress, next, from_vtep: packet.origin.vtep, translation, inside }
+}
+
+/// The public network of a pool.
+fn public_net(tables: &Tables, snat: &Snat) -> Option<NetId> {
+    snat.vips.iter().find_map(|id| tables.vip(*id)).map(|vip| vip.net)
+}
+
+/// The port of a VIP that a packet is for; the identifier of an ICMP query.
+fn public_port(packet: &Packet) -> u16 {
+    match packet.key.protocol() {
+        protocol::ICMP => packet.key.source_port(),
+        _ => packet.key.destination_port(),
+    }
+}

@@ -1,0 +1,333 @@
+//! Translated connections of this worker: opened with both their entries, ended together, under the lock of their VM.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use super::{
+    Engine, Packet, Round, Stop,
+    nat::{Way, translated},
+};
+use crate::{
+    buffer::Buffer,
+    flow::{
+        FlowKey, FlowWorker, NotLearned, Program,
+        session::{Service, TcpSeen, Translation},
+    },
+    io::Io,
+    nat::{Lease, Mapping, NoVm, OverQuota, Vm},
+    reason::{DropReason, Event},
+    stage::translation::{self, Connection},
+    table::{
+        Tables,
+        nat::{Inside, Snat, Space},
+        neighbour::NeighbourId,
+    },
+    types::{Nanos, NetId, Tick, VipId, VrfId},
+    wire::translate::Side,
+};
+
+/// How many ports of its own a VM's new session tries towards a remote when it gets no new one.
+const REUSE_TRIES: usize = 64;
+
+/// What stands for the inside towards a remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Public {
+    address: Ipv4Addr,
+    /// 0 for protocols without ports.
+    port: u16,
+    /// The leased port, and whether it is held for this session already.
+    lease: Option<(Mapping, bool)>,
+}
+
+impl Public {
+    fn of(mapping: Mapping, held: bool) -> Public {
+        Public { address: mapping.address, port: mapping.port, lease: Some((mapping, held)) }
+    }
+}
+
+/// What became of a public port for a remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Free,
+    /// By this very inside port.
+    Ours,
+    Another,
+}
+
+impl<B: Buffer> Engine<B> {
+    /// Opens a session from inside behind a pool, whose packets go out by `way`.
+    pub(super) fn open_outward(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+        snat: &Snat,
+        public: NetId,
+        way: Way,
+    ) -> Result<Program, Stop> {
+        if packet.tcp.has_rst() {
+            return Err(DropReason::NoSession.into());
+        }
+        let (tables, key, now) = (round.tables, &packet.key, round.now.tick());
+        let inside = Inside { vrf: packet.vrf, address: key.source() };
+        let nat = Arc::clone(&self.nat);
+        let mut vm = nat.vm(inside)?;
+        let search = Search { tables, flows: &self.flows, key, public, vrf: packet.vrf };
+        let (public_end, taken) = match Space::of(key.protocol()) {
+            Some(space) => search.port(&mut vm, snat, space, packet.hash.0)?,
+            None => search.address(snat)?,
+        };
+        let there = Translation::new(Service::Snat, Side::Source, public_end.address, public_end.port);
+        let program = translated(tables, packet, way, there, packet.vrf);
+        if taken == Taken::Ours {
+            return Ok(program);
+        }
+        let back = key.answer(public, there);
+        let home = Translation::new(Service::Snat, Side::Destination, key.source(), key.source_port());
+        let pair = [(back, undecided(packet.origin.net, home, packet.vrf)), (*key, program)];
+        self.open(tables, &mut vm, pair, public_end.lease, now)?;
+        Ok(program)
+    }
+
+    /// Opens a session from outside, whose packets go in by `program`. With a VIP and space, its port must be leased to the
+    /// VM.
+    pub(super) fn open_inward(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        packet: &Packet,
+        program: Program,
+        leased: Option<(VipId, Space)>,
+    ) -> Result<Program, Stop> {
+        if packet.tcp.has_rst() {
+            return Err(DropReason::NoSession.into());
+        }
+        let (tables, key) = (round.tables, &packet.key);
+        let (address, port) = (key.destination(), key.destination_port());
+        let (home, vrf) = (program.translation, program.inside);
+        let nat = Arc::clone(&self.nat);
+        let mut vm = nat.vm(Inside { vrf, address: home.address() })?;
+        let lease = match leased {
+            None => None,
+            Some((vip, space)) => {
+                let mapping = Mapping { vip, address, space, port };
+                let leased = vm.inner_port(&tables.vips, mapping) == Some(home.port());
+                Some((leased.then_some(mapping).ok_or(DropReason::NoService)?, false))
+            }
+        };
+        let there = Translation::new(home.service(), Side::Source, address, port);
+        let outward = (key.answer(program.egress, home), undecided(packet.origin.net, there, vrf));
+        self.open(tables, &mut vm, [(*key, program), outward], lease, round.now.tick())?;
+        Ok(program)
+    }
+
+    /// Stores both entries, inward first, within the quotas.
+    fn open(
+        &mut self,
+        tables: &Tables,
+        vm: &mut Vm<'_>,
+        pair: [(FlowKey, Program); 2],
+        lease: Option<(Mapping, bool)>,
+        now: Tick,
+    ) -> Result<(), Stop> {
+        let held = match lease {
+            Some((mapping, false)) if !vm.hold(&tables.vips, mapping) => {
+                return Err(DropReason::NoService.into());
+            }
+            lease => lease.map(|(mapping, _)| mapping),
+        };
+        let opened = self.store_both(tables, vm, &pair, now);
+        match (opened, held) {
+            (Ok(()), _) => self.counters.event(Event::SessionOpen),
+            (Err(_), Some(mapping)) => drop(vm.release(&tables.vips, mapping)),
+            (Err(_), None) => {}
+        }
+        opened
+    }
+
+    fn store_both(
+        &mut self,
+        tables: &Tables,
+        vm: &mut Vm<'_>,
+        pair: &[(FlowKey, Program); 2],
+        now: Tick,
+    ) -> Result<(), Stop> {
+        let quotas = tables.vrf(vm.inside().vrf).map(|vrf| vrf.quotas).unwrap_or_default();
+        vm.admit(&quotas, now).map_err(DropReason::from)?;
+        let mut stored = Ok(());
+        for (key, program) in pair {
+            stored = stored.and_then(|()| store(&mut self.flows, key, *program, now));
+        }
+        stored.map_err(|not| {
+            // Where this fails too, the entry is alone and goes when it is idle.
+            let _ = self.flows.forget(&pair[0].0);
+            vm.end();
+            match not {
+                NotLearned::Full => DropReason::SessionTableFull.into(),
+                NotLearned::Busy => Stop::Wait(None),
+            }
+        })
+    }
+
+    /// Ends a session, found by the key of either direction.
+    ///
+    /// # Errors
+    /// Another worker is at it; later.
+    pub(super) fn end(
+        &mut self,
+        tables: &Tables,
+        key: &FlowKey,
+        program: &Program,
+    ) -> Result<(), NotLearned> {
+        let connection = Connection::of(key, program);
+        let other = key.answer(program.egress, program.translation);
+        let (outward, inward) = match program.translation.side() {
+            Side::Source => (key, &other),
+            Side::Destination => (&other, key),
+        };
+        let nat = Arc::clone(&self.nat);
+        let mut vm = nat.vm(connection.inside).map_err(|_| NotLearned::Busy)?;
+        // Outward first: as long as the inward entry is there, nobody else gets the port.
+        self.forget(outward, inward)?;
+        if self.flows.forget(inward)? {
+            vm.end();
+            if let (Some(space), Service::Snat) = (Space::of(connection.protocol), connection.service) {
+                let vip = translation::vip_at(tables, connection.public, connection.address);
+                vm.release_port(&tables.vips, vip, space, connection.port);
+            }
+            self.counters.event(Event::SessionEnd);
+        }
+        Ok(())
+    }
+
+    /// Removes the entry of `key` if it is the other direction of `of`.
+    fn forget(&mut self, key: &FlowKey, of: &FlowKey) -> Result<(), NotLearned> {
+        match self.flows.find(key) {
+            Some((_, program)) if key.answer(of.net(), program.translation) == *of => {
+                self.flows.forget(key).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the sessions that the sweep found without packets, where the other direction agrees.
+    pub(super) fn end_due(&mut self, tables: &Tables, now: Nanos) -> usize {
+        let due = self.flows.take_due();
+        let mut ended = 0;
+        for key in &due {
+            let Some((id, program)) = self.flows.find(key) else { continue };
+            if !program.translation.is_session() {
+                continue;
+            }
+            let (last, seen) = self.flows.seen(id);
+            let other = key.answer(program.egress, program.translation);
+            let other = self.flows.find(&other).map(|(id, _)| self.flows.seen(id));
+            let age = |of: Tick| now.tick().age_since(of);
+            let (idle, other_seen) = match other {
+                Some((other_last, other_seen)) => (age(last).min(age(other_last)), other_seen),
+                None => (age(last), TcpSeen::default()),
+            };
+            let limit = self.settings.timeouts.of_session(key.protocol(), seen, other_seen);
+            // Who is asked later is asked again in the next round.
+            if idle > limit && self.end(tables, key, &program).is_ok() {
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+/// A program that the first packet of its direction decides.
+fn undecided(egress: NetId, translation: Translation, inside: VrfId) -> Program {
+    let next = NeighbourId::NONE;
+    Program { generation: 0, egress, next, from_vtep: Ipv4Addr::UNSPECIFIED, translation, inside }
+}
+
+/// Stores an entry, whatever its key had before.
+pub(super) fn store(
+    flows: &mut FlowWorker,
+    key: &FlowKey,
+    program: Program,
+    now: Tick,
+) -> Result<(), NotLearned> {
+    let hash = flows.hash(key);
+    let id = flows.learn(key, hash, program, now)?;
+    let same = flows.find(key).is_some_and(|(_, stored)| stored.translation == program.translation);
+    if same { Ok(()) } else { flows.relearn(id, key, hash, program, now).map(|_| ()) }
+}
+
+/// The search for a public port for a new session.
+struct Search<'a> {
+    tables: &'a Tables,
+    flows: &'a FlowWorker,
+    key: &'a FlowKey,
+    public: NetId,
+    vrf: VrfId,
+}
+
+impl Search<'_> {
+    /// The port that the inside port has already (RFC 4787 REQ-1); else a new one; else one that the VM has and that is not
+    /// used towards this remote.
+    fn port(
+        &self,
+        vm: &mut Vm<'_>,
+        snat: &Snat,
+        space: Space,
+        seed: u64,
+    ) -> Result<(Public, Taken), DropReason> {
+        let vips = &self.tables.vips;
+        match vm.mapping(vips, snat, space, self.key.source_port()) {
+            Some(mapping) => match self.taken(Public::of(mapping, false)) {
+                (_, Taken::Another) => {}
+                found => return Ok(found),
+            },
+            None => {
+                if let Ok(Lease { mapping, .. }) = vm.lease(vips, snat, space, self.key.source_port(), seed) {
+                    return Ok((Public::of(mapping, true), Taken::Free));
+                }
+            }
+        }
+        let own = vm.leased(vips, snat, space, seed).take(REUSE_TRIES);
+        let mut found = own.map(|mapping| self.taken(Public::of(mapping, false)));
+        found.find(|(_, taken)| *taken != Taken::Another).ok_or(DropReason::PortsExhausted)
+    }
+
+    /// An address that no other VM uses with this remote, for a protocol without ports.
+    fn address(&self, snat: &Snat) -> Result<(Public, Taken), DropReason> {
+        let addresses = snat.vips.iter().filter_map(|id| self.tables.vip(*id)).map(|vip| vip.address);
+        let mut found = addresses.map(|address| self.taken(Public { address, port: 0, lease: None }));
+        found.find(|(_, taken)| *taken != Taken::Another).ok_or(DropReason::AddressAmbiguous)
+    }
+
+    /// Who uses a public end towards the remote.
+    fn taken(&self, end: Public) -> (Public, Taken) {
+        let there = Translation::new(Service::Snat, Side::Source, end.address, end.port);
+        let taken = match self.flows.find(&self.key.answer(self.public, there)) {
+            None => Taken::Free,
+            Some((_, program)) => {
+                let home = program.translation;
+                let ours = (program.inside, home.address(), home.port())
+                    == (self.vrf, self.key.source(), self.key.source_port());
+                if ours { Taken::Ours } else { Taken::Another }
+            }
+        };
+        (end, taken)
+    }
+}
+
+impl From<NoVm> for Stop {
+    fn from(not: NoVm) -> Stop {
+        match not {
+            NoVm::Busy => Stop::Wait(None),
+            NoVm::Full => DropReason::VmsFull.into(),
+        }
+    }
+}
+
+impl From<OverQuota> for DropReason {
+    fn from(over: OverQuota) -> DropReason {
+        match over {
+            OverQuota::VmSessions => DropReason::VmSessions,
+            OverQuota::VmRate => DropReason::VmSessionRate,
+            OverQuota::VpcSessions => DropReason::VpcSessions,
+            OverQuota::VpcRate => DropReason::VpcSessionRate,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Packets that go on inside the gateway: to another address of ours after translation (hairpin), and ICMP errors about
+//! translated packets, which are translated as their subject was.
+
+use std::net::Ipv4Addr;
+
+use super::{Engine, Packet, Round, nat::TURNS_MAX};
+use crate::{
+    buffer::Buffer,
+    flow::{FlowKey, Program},
+    io::Io,
+    reason::{DropReason, Event},
+    stage::{
+        icmp_error,
+        ingress::{self, Origin},
+        route::{self, Leads},
+        translation,
+    },
+    table::{
+        Tables,
+        nat::{Inside, Leave},
+    },
+    types::{MacAddr, Nanos, NetId, VrfId},
+    wire::{
+        ipv4::{self, protocol},
+        translate::{Rewrite, Side},
+    },
+};
+
+impl<B: Buffer> Engine<B> {
+    /// Translates a packet and sends it on its way again from where it is then.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn turn(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        program: &Program,
+        deadline: Option<Nanos>,
+    ) {
+        let net = packet.origin.net;
+        if packet.turned >= TURNS_MAX {
+            return self.counters.dropped(net, DropReason::RouteUnusable);
+        }
+        if let Err(reason) = self.translate(program, &mut buffer, packet) {
+            return self.counters.dropped(net, reason);
+        }
+        if !packet.own {
+            ipv4::decrement_ttl(buffer.bytes_mut());
+        }
+        let vrf = match program.translation.side() {
+            Side::Source => round.tables.net(program.egress).map(|net| net.vrf),
+            Side::Destination => Some(program.inside),
+        };
+        let Some(vrf) = vrf else { return self.counters.dropped(net, DropReason::RouteUnusable) };
+        self.counters.event(Event::Hairpin);
+        self.again(round, buffer, packet, program.egress, vrf, true, deadline);
+    }
+
+    /// Looks a translated packet up in `vrf` as if it had come from `net`.
+    #[expect(clippy::too_many_arguments, reason = "a packet, where it is now, and until when")]
+    fn again(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        net: NetId,
+        vrf: VrfId,
+        tracked: bool,
+        deadline: Option<Nanos>,
+    ) {
+        let (ip, key, tcp, related) = match ipv4::split(buffer.bytes()) {
+            Ok((ip, segment)) => (
+                ip,
+                ingress::flow_key(net, &ip, segment),
+                ingress::tcp_seen(&ip, segment),
+                ingress::is_related(&ip, segment),
+            ),
+            Err(bad) => return self.counters.dropped(packet.origin.net, bad.into()),
+        };
+        let hash = self.flows.hash(&key);
+        let origin = Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
+        let turned = packet.turned + 1;
+        let mut next =
+            Packet { origin, vrf, ip, key, hash, tcp, related, tracked, turned, candidate: None, ..*packet };
+        self.probe(&mut next);
+        match self.way(round, &mut buffer, &next) {
+            Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
+            Err(stop) => self.leave(round, buffer, &next, stop, deadline),
+        }
+    }
+
+    /// An ICMP error about a translated packet (RFC 5508 REQ-4, REQ-5): to the VM that sent the packet, or out to the remote.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn related(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        mut buffer: B,
+        packet: &Packet,
+        side: Side,
+        deadline: Option<Nanos>,
+    ) {
+        let net = packet.origin.net;
+        if packet.turned >= TURNS_MAX {
+            return self.counters.dropped(net, DropReason::RouteUnusable);
+        }
+        let Some(answers) = icmp_error::answers(net, buffer.bytes(), &packet.ip) else {
+            return self.counters.dropped(net, DropReason::IcmpMalformed);
+        };
+        let subject = match side {
+            Side::Source => self.subject_inside(round.tables, packet, &answers),
+            Side::Destination => self.subject_outside(round.tables, &answers),
+        };
+        let Some(Subject { rewrite, net: from, vrf }) = subject else {
+            return self.counters.dropped(net, DropReason::NoSession);
+        };
+        if !icmp_error::apply(buffer.bytes_mut(), &packet.ip, rewrite) {
+            return self.counters.dropped(net, DropReason::IcmpMalformed);
+        }
+        self.counters.event(Event::IcmpErrorTranslated);
+        self.again(round, buffer, packet, from, vrf, false, deadline);
+    }
+
+    /// Of an error from inside: how the VM's packets to the remote are translated. The error may come from another network
+    /// than they do.
+    fn subject_inside(&self, tables: &Tables, packet: &Packet, answers: &FlowKey) -> Option<Subject> {
+        let home = match route::resolve(tables, packet.vrf, answers.source()) {
+            Ok(Leads::To(net, _)) => net,
+            _ => packet.origin.net,
+        };
+        let known = [packet.origin.net, home].into_iter().find_map(|net| {
+            let (_, program) = self.flows.find(&answers.from_net(net))?;
+            let out = !program.translation.is_none() && program.translation.side() == Side::Source;
+            out.then_some((program.translation.rewrite(), program.egress))
+        });
+        let (rewrite, public) = known.or_else(|| {
+            let exit = tables.vrf(packet.vrf)?.exit.as_deref()?;
+            let Leave::Eip(id) = exit.leave(home, answers.source(), answers.destination())? else {
+                return None;
+            };
+            let vip = tables.vip(id)?;
+            let port = answers.source_port();
+            Some((Rewrite { side: Side::Source, address: vip.address, port }, vip.net))
+        })?;
+        Some(Subject { rewrite, net: public, vrf: tables.net(public)?.vrf })
+    }
+
+    /// Of an error from outside: how the remote's packets to the VM are translated.
+    fn subject_outside(&self, tables: &Tables, answers: &FlowKey) -> Option<Subject> {
+        let known = self.flows.find(answers).and_then(|(_, program)| {
+            let inward = !program.translation.is_none() && program.translation.side() == Side::Destination;
+            inward.then_some((program.translation.rewrite(), program.inside))
+        });
+        let (rewrite, vrf) = known.or_else(|| {
+            let vip = tables.vip(translation::vip_at(tables, answers.net(), answers.destination())?)?;
+            let Inside { vrf, address } = vip.eip?;
+            let port = match answers.protocol() {
+                protocol::ICMP => answers.source_port(),
+                _ => answers.destination_port(),
+            };
+            Some((Rewrite { side: Side::Destination, address, port }, vrf))
+        })?;
+        Some(Subject { rewrite, net: answers.net(), vrf })
+    }
+}
+
+/// How the packets that answer the subject of an ICMP error are translated, and where the error goes on after that.
+struct Subject {
+    rewrite: Rewrite,
+    net: NetId,
+    vrf: VrfId,
+}
