@@ -108,6 +108,21 @@ fn provoke(gw: &mut Gateway, reason: DropReason) -> Result<(), Unreached> {
             }
             gw.from(&a, udp).nothing();
         }
+        R::NotTranslated
+        | R::NoService
+        | R::NoSession
+        | R::ForwardDenied
+        | R::PortsExhausted
+        | R::AddressAmbiguous
+        | R::SessionTableFull
+        | R::VmsFull
+        | R::VmSessions
+        | R::VmSessionRate
+        | R::VpcSessions
+        | R::VpcSessionRate
+        | R::TransportTruncated
+        | R::FragmentUnmatched
+        | R::FragmentHoldFull => return Err("see nat.rs: this site translates nothing"),
         R::Shutdown => {
             return Err("see a_worker_that_stops_drops_what_waits in resolve.rs: the worker is gone then");
         }

@@ -8,6 +8,7 @@ mod flow;
 mod fragment;
 mod icmp;
 mod local;
+mod nat;
 mod resolve;
 mod route;
 mod vlan;
