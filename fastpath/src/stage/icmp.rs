@@ -18,6 +18,15 @@ pub fn error_for(reason: DropReason, egress: Option<Mtu>) -> Option<IcmpError> {
         DropReason::TtlExceeded => Some(IcmpError::TimeExceeded),
         DropReason::NoRoute => Some(IcmpError::NetUnreachable),
         DropReason::NeighbourUnresolved => Some(IcmpError::HostUnreachable),
+        // RFC 5508 REQ-8: a new flow that cannot have a session.
+        DropReason::PortsExhausted
+        | DropReason::AddressAmbiguous
+        | DropReason::SessionTableFull
+        | DropReason::VmsFull
+        | DropReason::VmSessions
+        | DropReason::VmSessionRate
+        | DropReason::VpcSessions
+        | DropReason::VpcSessionRate => Some(IcmpError::Prohibited),
         DropReason::NeedsFragmentation => egress.map(|mtu| IcmpError::FragmentationNeeded(mtu.get())),
         _ => None,
     }

@@ -260,8 +260,9 @@ fn a_protocol_without_ports_is_one_vms_per_remote() {
     gw.from(&up, "ip 8.8.8.8 > 203.0.113.93 proto=47 ttl=64 len=30")
         .to(&a, "ip 8.8.8.8 > 10.1.1.7 proto=47 ttl=63 len=30");
     gw.take_moved();
-    gw.from(&b, "ip 10.1.2.9 > 8.8.8.8 proto=47 len=30").nothing();
-    gw.moved(["flow_miss", "address_ambiguous"]);
+    gw.from(&b, "ip 10.1.2.9 > 8.8.8.8 proto=47 len=30")
+        .to(&b, "icmp prohibited 10.1.2.1 > 10.1.2.9 tos=192 | ip 10.1.2.9 > 8.8.8.8 proto=47 len=30");
+    gw.moved(["flow_miss", "address_ambiguous", "icmp_error"]);
     gw.from(&b, "ip 10.1.2.9 > 9.9.9.9 proto=47 ttl=64 len=30")
         .to(&up, "ip 203.0.113.93 > 9.9.9.9 proto=47 ttl=63 len=30");
 }
@@ -350,12 +351,14 @@ fn quotas_hold_and_say_whose_they_are() {
         out(&mut gw, &a, &format!("udp 10.1.1.7:{port} > 8.8.8.8:53"));
     }
     gw.take_moved();
-    gw.from(&a, "udp 10.1.1.7:3 > 8.8.8.8:53").nothing();
-    gw.moved(["flow_miss", "vm_sessions"]);
+    gw.from(&a, "udp 10.1.1.7:3 > 8.8.8.8:53")
+        .to(&a, "icmp prohibited 10.1.1.1 > 10.1.1.7 tos=192 | udp 10.1.1.7:3 > 8.8.8.8:53");
+    gw.moved(["flow_miss", "vm_sessions", "icmp_error"]);
     out(&mut gw, &b, "udp 10.1.2.9:1 > 8.8.8.8:53");
     gw.take_moved();
-    gw.from(&b, "udp 10.1.2.9:2 > 8.8.8.8:53").nothing();
-    gw.moved(["flow_miss", "vpc_sessions"]);
+    gw.from(&b, "udp 10.1.2.9:2 > 8.8.8.8:53")
+        .to(&b, "icmp prohibited 10.1.2.1 > 10.1.2.9 tos=192 | udp 10.1.2.9:2 > 8.8.8.8:53");
+    gw.moved(["flow_miss", "vpc_sessions", "icmp_error"]);
     out(&mut gw, &a, "udp 10.1.1.7:1 > 8.8.8.8:53");
 }
 
@@ -376,8 +379,8 @@ fn a_vm_uses_its_ports_again_towards_other_remotes_until_none_is_left() {
     let mut ports: Vec<u16> =
         (1..=64).map(|from| out(&mut gw, &a, &format!("udp 10.1.1.7:{from} > 8.8.8.8:53"))).collect();
     gw.take_moved();
-    gw.from(&a, "udp 10.1.1.7:65 > 8.8.8.8:53").nothing();
-    gw.moved(["flow_miss", "ports_exhausted"]);
+    gw.from(&a, "udp 10.1.1.7:65 > 8.8.8.8:53").ignore();
+    gw.moved(["flow_miss", "ports_exhausted", "icmp_error"]);
     let again = out(&mut gw, &a, "udp 10.1.1.7:65 > 9.9.9.9:53");
     assert!(ports.contains(&again));
     gw.from(&up, &format!("udp 9.9.9.9:53 > 203.0.113.93:{again}")).to(&a, "udp 9.9.9.9:53 > 10.1.1.7:65");
