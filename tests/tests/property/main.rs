@@ -5,6 +5,7 @@
 mod burst;
 mod bytes;
 mod isolation;
+mod nat;
 mod packets;
 mod route;
 mod tunnel;
