@@ -25,6 +25,7 @@ mod nat;
 mod own;
 mod session;
 mod settings;
+mod survive;
 mod turn;
 mod wait;
 
@@ -32,11 +33,11 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use arrayvec::ArrayVec;
 
-pub use self::settings::Settings;
 use self::{
     settings::Limits,
     wait::{Waited, Waiting},
 };
+pub use self::{settings::Settings, survive::readmit};
 use crate::{
     buffer::Buffer,
     channel::{Notice, Rings},

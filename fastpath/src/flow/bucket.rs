@@ -81,6 +81,24 @@ impl Bucket {
         self.away.load(Ordering::Acquire) != 0
     }
 
+    /// The tag of a slot, 0 for none.
+    pub(super) fn tag(&self, slot: usize) -> u16 {
+        (self.tags[slot % 2].load(Ordering::Acquire) >> (slot / 2 * 16)) as u16
+    }
+
+    /// Empties it, whoever has the lock: for a table that nobody else has.
+    pub(super) fn reset(&self) {
+        self.tags.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.records.iter().for_each(|record| record.store(0, Ordering::Relaxed));
+        self.unlock_after_crash();
+    }
+
+    /// Takes the lock from who is gone, and counts nobody as away: for a table that nobody else has.
+    pub(super) fn unlock_after_crash(&self) {
+        self.away.store(0, Ordering::Relaxed);
+        self.lock.store(0, Ordering::Relaxed);
+    }
+
     /// The right to change the bucket, or `None` at once if another worker has it.
     pub(super) fn try_lock(&self) -> Option<Locked<'_>> {
         self.lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Locked(self))

@@ -57,18 +57,23 @@ impl Shares {
 pub(super) struct Pool(queue::Queue<Batch>);
 
 impl Pool {
-    /// The pool with all records that flows can use, and a cache with its reserve for each worker.
-    pub(super) fn new(shares: Shares) -> (Pool, Vec<FreeCache>) {
-        let mut ids = (1..).map(FlowId);
+    /// A pool without records, with room for all.
+    pub(super) fn new(shares: Shares) -> Pool {
+        Pool(queue::Queue::new(shares.batches()))
+    }
+
+    /// Deals out free records: a cache with its reserve for each worker, then the pool. There are at least as many as the
+    /// reserves take.
+    pub(super) fn deal(&self, shares: Shares, free: impl IntoIterator<Item = FlowId>) -> Vec<FreeCache> {
+        let mut ids = free.into_iter();
         let caches = (0..shares.workers).map(|_| FreeCache::new(shares, ids.by_ref())).collect();
-        let pool = Pool(queue::Queue::new(shares.batches()));
-        let mut left = shares.capacity;
-        while left > 0 {
-            let batch: Batch = ids.by_ref().take(left.min(shares.batch)).collect();
-            left -= batch.len();
-            pool.push(batch);
+        loop {
+            let batch: Batch = ids.by_ref().take(shares.batch).collect();
+            if batch.is_empty() {
+                return caches;
+            }
+            self.push(batch);
         }
-        (pool, caches)
     }
 
     fn push(&self, batch: Batch) {
@@ -176,11 +181,18 @@ mod queue {
 mod tests {
     use super::*;
 
+    /// All records are free.
+    fn all(shares: Shares) -> (Pool, Vec<FreeCache>) {
+        let pool = Pool::new(shares);
+        let caches = pool.deal(shares, (1..shares.records() as u32).map(FlowId));
+        (pool, caches)
+    }
+
     #[test]
     fn one_worker_gets_the_whole_capacity_and_each_keeps_its_reserve() {
         for (capacity, workers) in [(0, 1), (1, 1), (5, 2), (1000, 2), (4096, 3)] {
             let shares = Shares::new(capacity, workers);
-            let (pool, mut caches) = Pool::new(shares);
+            let (pool, mut caches) = all(shares);
             let mut taken: Vec<u32> =
                 std::iter::from_fn(|| caches[0].take_for_new(&pool, 0)).map(|id| id.0).collect();
             assert_eq!(taken.len(), capacity);
@@ -193,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_one_worker_gives_back_another_can_take() {
-        let (pool, mut caches) = Pool::new(Shares::new(1000, 2));
+        let (pool, mut caches) = all(Shares::new(1000, 2));
         let taken: Vec<FlowId> = std::iter::from_fn(|| caches[0].take_for_new(&pool, 0)).collect();
         assert_eq!(caches[1].take_for_new(&pool, 0), None);
         for id in taken {
@@ -208,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_replacement_may_use_the_reserve_and_a_new_flow_may_not() {
-        let (pool, mut caches) = Pool::new(Shares::new(2, 1));
+        let (pool, mut caches) = all(Shares::new(2, 1));
         let cache = &mut caches[0];
         assert!(cache.take_for_new(&pool, 0).is_some());
         assert!(cache.take_for_new(&pool, 0).is_some());

@@ -35,6 +35,22 @@ impl KeyedHasher {
     }
 }
 
+impl KeyedHasher {
+    /// Of words that are no key.
+    pub(super) fn hash_words(&self, words: &[u64]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        words.iter().for_each(|word| hasher.write_u64(*word));
+        hasher.finish()
+    }
+
+    /// Of a name.
+    pub(super) fn hash_name(&self, name: &str) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+}
+
 /// Sixteen bits of the hash that stand for a key in its bucket; 0 means an empty slot and is never a key's tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tag(u16);

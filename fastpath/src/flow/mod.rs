@@ -3,10 +3,13 @@
 //! The table is shared by all workers and lock-free: any worker looks up any flow without waiting. See `table.rs` for the
 //! layout and for who writes which atomic word with which ordering.
 
+mod attach;
 mod bucket;
 mod expire;
 mod free;
 mod hash;
+mod memory;
+mod preamble;
 mod reader;
 mod reclaim;
 mod record;
@@ -26,7 +29,14 @@ use std::net::Ipv4Addr;
 
 use thiserror::Error;
 
-pub use self::{reader::FlowReader, table::FlowTable, worker::FlowWorker};
+pub use self::{
+    attach::Recovery,
+    memory::{FileFor, FlowMemory, Labelled},
+    preamble::NotKept,
+    reader::FlowReader,
+    table::FlowTable,
+    worker::FlowWorker,
+};
 
 use self::session::{TcpSeen, Translation};
 use crate::{

@@ -4,7 +4,14 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use super::{FlowView, bucket::SLOTS, record::Record, table::FlowTable};
+use super::{
+    FlowView,
+    bucket::SLOTS,
+    memory::{self, Labelled},
+    record::Record,
+    sync::Ordering,
+    table::FlowTable,
+};
 use crate::prefetch;
 
 /// Buckets read between two quiescent states: few, so that reclamation does not wait for control.
@@ -41,6 +48,24 @@ impl FlowReader {
                 return;
             }
         }
+    }
+
+    /// The label of a name; see [`FlowMemory::label_of`](super::FlowMemory::label_of).
+    pub fn label_of(&self, name: &str) -> u64 {
+        memory::label_of(self.table.hasher(), name)
+    }
+
+    /// Says whose a number is, for the process that takes the table over; 0 for nobody's. Before workers see the number.
+    /// Nothing happens where the table is not in a file.
+    pub fn set_label(&self, of: Labelled, number: u16, label: u64) {
+        if let Some(word) = memory::label_at(self.table.region(), of, number) {
+            word.store(label, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that this process goes well: the table is not what ends processes.
+    pub fn settle(&self) {
+        memory::settle(self.table.region());
     }
 
     /// Entries in use, about.

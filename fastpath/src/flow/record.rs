@@ -64,6 +64,11 @@ impl Record {
         self.seen.store(0, Ordering::Relaxed);
     }
 
+    /// Makes the program one of no generation, without next hop: the next packet decides it again. Nobody else has the table.
+    pub(super) fn decide_again(&self) {
+        self.decision.store(u64::from(NeighbourId::NONE.to_u32()), Ordering::Relaxed);
+    }
+
     #[inline(always)]
     pub(super) fn is_of(&self, key: &FlowKey) -> bool {
         let [addresses, rest] = key.to_words();

@@ -1,46 +1,42 @@
-//! The one preallocated memory of a flow table: a header, then the buckets, then the records. It holds indices and values,
-//! no pointers, so that it can become a file that a restarted gateway maps again.
+//! The one preallocated memory of a flow table: a header, labels, the buckets, the records. It holds indices and values, no
+//! pointers, so that it can be a file which the next process maps again ([`FlowMemory`](super::memory::FlowMemory)).
 //!
 //! One of the few places of this crate with `unsafe`: it turns mapped memory into slices of atomics.
 #![expect(unsafe_code, reason = "mapped memory is turned into slices of atomics here, and nowhere else")]
 
-use std::{fmt, io, ptr::NonNull, slice};
+use std::{fmt, fs::File, io, ptr::NonNull, slice};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use super::{bucket::Bucket, hash::HashKey, record::Record, sync::AtomicU64, sync::Ordering};
+use super::{bucket::Bucket, preamble::Preamble, record::Record, sync::AtomicU64, sync::Ordering};
 
-/// "TGflows" and a zero byte, as a number.
-const MAGIC: u64 = u64::from_le_bytes(*b"TGflows\0");
-/// Changes with every change of the layout of header, bucket or record, and of what the hash makes of a key.
-const LAYOUT: u64 = 1;
-/// Room of the header; buckets and records behind it keep their cache lines and its pages.
+/// Room of the header; what is behind it keeps its cache lines and its pages.
 const HEADER_BYTES: usize = 4096;
 const PAGE_BYTES: usize = 4096;
 const HUGE_PAGE_BITS: u8 = 21;
-const HUGE_PAGE_BYTES: usize = 1 << HUGE_PAGE_BITS;
+/// Of a reserved hugepage.
+pub(super) const HUGE_PAGE_BYTES: usize = 1 << HUGE_PAGE_BITS;
 
 /// How many of each there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
+    /// A multiple of 8.
+    pub(super) labels: usize,
     pub(super) buckets: usize,
     pub(super) records: usize,
 }
 
-/// What the memory begins with; written once, before any worker sees the region.
-#[repr(C)]
-struct Header {
-    magic: AtomicU64,
-    layout: AtomicU64,
-    buckets: AtomicU64,
-    records: AtomicU64,
-    hash_key: [AtomicU64; 4],
-}
+/// What the memory begins with.
+type Header = [AtomicU64; Preamble::WORDS];
 
-/// The mapped memory of a table. Freed on drop.
+/// The mapped memory of a table. Unmapped on drop; a file stays.
 pub(super) struct Region {
     /// Keeps the mapping; the pointers below lead into it.
     _memory: MmapRaw,
+    /// Keeps the lock that whoever opened the file has on it.
+    _file: Option<File>,
+    header: NonNull<Header>,
+    labels: NonNull<AtomicU64>,
     buckets: NonNull<Bucket>,
     records: NonNull<Record>,
     sizes: Sizes,
@@ -53,48 +49,84 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Sizes {
-    /// Header, buckets and records.
+    /// All of them, and the header.
     pub(super) const fn bytes(self) -> usize {
-        HEADER_BYTES + self.buckets * size_of::<Bucket>() + self.records * size_of::<Record>()
+        self.records_at() + self.records * size_of::<Record>()
+    }
+
+    const fn buckets_at(self) -> usize {
+        HEADER_BYTES + self.labels * size_of::<AtomicU64>()
+    }
+
+    const fn records_at(self) -> usize {
+        self.buckets_at() + self.buckets * size_of::<Bucket>()
     }
 }
 
 impl Region {
     /// Zeroed memory for `sizes`, all of it present: in 2 MiB pages if the kernel has some reserved, else in normal pages
-    /// that the kernel may join (madvise).
-    pub(super) fn new(sizes: Sizes, key: HashKey) -> io::Result<Region> {
+    /// that the kernel may join (madvise). It ends with the process.
+    pub(super) fn new(sizes: Sizes) -> io::Result<Region> {
         let (memory, start, hugepages) = map(sizes.bytes())?;
+        Ok(Region::at(memory, start, None, sizes, hugepages))
+    }
+
+    /// The memory of a file, as it is there, shared with it; all of it present. `hugepages`: it is on a hugetlbfs.
+    ///
+    /// # Errors
+    /// The kernel's, or the file is too short.
+    pub(super) fn of_file(file: File, sizes: Sizes, hugepages: bool) -> io::Result<Region> {
+        let whole = if hugepages { HUGE_PAGE_BYTES } else { PAGE_BYTES };
+        let len = sizes.bytes().next_multiple_of(whole);
+        if file.metadata()?.len() < len as u64 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        let memory = MmapOptions::new().len(len).populate().map_raw(&file)?;
+        let start = first_byte(&memory, 0)?;
+        Ok(Region::at(memory, start, Some(file), sizes, hugepages))
+    }
+
+    /// `start` leads to at least `sizes.bytes()` bytes of `memory`, at a page's border.
+    fn at(memory: MmapRaw, start: NonNull<u8>, file: Option<File>, sizes: Sizes, hugepages: bool) -> Region {
         let at = |offset: usize| {
-            // SAFETY: `map` gives at least `sizes.bytes()` bytes from `start` on, and each offset is below that.
+            // SAFETY: both callers mapped at least `sizes.bytes()` bytes from `start` on, and each offset is below that.
             unsafe { start.add(offset) }
         };
-        let header: NonNull<Header> = at(0).cast();
-        let buckets: NonNull<Bucket> = at(HEADER_BYTES).cast();
-        let records: NonNull<Record> = at(HEADER_BYTES + sizes.buckets * size_of::<Bucket>()).cast();
-        // SAFETY: (1) the memory is mapped, and page-aligned at `start`, so header, buckets and records (multiples of 64
-        // behind it) are aligned; (2) zeroes are valid for each of them, they are made of atomic integers; (3) nobody else
-        // has the memory.
-        let header = unsafe { header.as_ref() };
-        header.magic.store(MAGIC, Ordering::Relaxed);
-        header.layout.store(LAYOUT, Ordering::Relaxed);
-        header.buckets.store(sizes.buckets as u64, Ordering::Relaxed);
-        header.records.store(sizes.records as u64, Ordering::Relaxed);
-        for (word, part) in header.hash_key.iter().zip(key.0) {
-            word.store(part, Ordering::Relaxed);
+        Region {
+            header: at(0).cast(),
+            labels: at(HEADER_BYTES).cast(),
+            buckets: at(sizes.buckets_at()).cast(),
+            records: at(sizes.records_at()).cast(),
+            _memory: memory,
+            _file: file,
+            sizes,
+            hugepages,
         }
-        Ok(Region { _memory: memory, buckets, records, sizes, hugepages })
+    }
+
+    /// What the memory begins with.
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: (1) the memory is mapped as long as `self` lives, and page-aligned, so the header (and labels, buckets and
+        // records, multiples of 64 behind it) is aligned; (2) any bytes are valid for it, it is made of atomic integers;
+        // (3) only shared references are ever made.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Words that control keeps beside the entries.
+    pub(super) fn labels(&self) -> &[AtomicU64] {
+        // SAFETY: as in `header`; `sizes` has room for so many.
+        unsafe { slice::from_raw_parts(self.labels.as_ptr(), self.sizes.labels) }
     }
 
     #[inline(always)]
     pub(super) fn buckets(&self) -> &[Bucket] {
-        // SAFETY: `new` made room for so many, zeroed and aligned; the memory lives as long as `self`, and only shared
-        // references to it are ever made.
+        // SAFETY: as in `header`; `sizes` has room for so many.
         unsafe { slice::from_raw_parts(self.buckets.as_ptr(), self.sizes.buckets) }
     }
 
     #[inline(always)]
     pub(super) fn records(&self) -> &[Record] {
-        // SAFETY: as in `buckets`.
+        // SAFETY: as in `header`; `sizes` has room for so many.
         unsafe { slice::from_raw_parts(self.records.as_ptr(), self.sizes.records) }
     }
 
@@ -105,6 +137,22 @@ impl Region {
     /// Whether the memory is in reserved 2 MiB pages.
     pub(super) const fn hugepages(&self) -> bool {
         self.hugepages
+    }
+
+    /// Makes zeroed memory a table's: the first word comes last, so that a file that was not finished is not taken for one.
+    pub(super) fn begin(&self, preamble: &Preamble) {
+        let words = preamble.to_words();
+        for (word, value) in self.header().iter().zip(words).skip(1) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.header()[0].store(words[0], Ordering::Release);
+    }
+
+    /// Empties buckets, records and labels.
+    pub(super) fn wipe(&self) {
+        self.buckets().iter().for_each(Bucket::reset);
+        self.records().iter().for_each(Record::clear);
+        self.labels().iter().for_each(|label| label.store(0, Ordering::Relaxed));
     }
 }
 
@@ -153,11 +201,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_is_zeroed_apart_and_remembers_its_key() {
+    fn a_region_is_zeroed_and_apart() {
         // Small pages, and large enough to ask for 2 MiB pages.
         for buckets in [2, 1 << 15] {
-            let sizes = Sizes { buckets, records: 5 };
-            let region = Region::new(sizes, HashKey([1, 2, 3, 4])).unwrap();
+            let sizes = Sizes { labels: 8, buckets, records: 5 };
+            let region = Region::new(sizes).unwrap();
             assert_eq!(region.sizes(), sizes);
             assert_eq!((region.buckets().len(), region.records().len()), (buckets, 5));
             let ends = [region.buckets().as_ptr_range().end.addr(), region.records().as_ptr().addr()];

@@ -20,7 +20,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{FlowKey, FlowTimeouts};
+use super::{FlowKey, FlowTimeouts, Program};
 use crate::{
     types::NetId,
     wire::{
@@ -40,6 +40,15 @@ pub enum Service {
     Forward,
     /// No translation: the ports of a fragmented datagram, for the fragments that have none.
     Fragment,
+}
+
+/// A translated connection as its two entries say, each with the program that its direction had last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The entry of packets from outside.
+    pub inward: (FlowKey, Program),
+    /// The entry of packets from inside.
+    pub outward: (FlowKey, Program),
 }
 
 /// What of a flow's packets is replaced; one word of a record.

@@ -25,7 +25,8 @@
 //! | `Grace::drawn` | any worker that unlinked records, once per burst | fetch-add acquire-release, then a fence |
 //! | `Grace::seen` | the reader whose slot it is | release; after going online a fence too |
 //! | `FlowTable::in_use` | the worker whose slot it is: load and store | relaxed |
-//! | header of the region | who makes the region, before any other thread sees it | relaxed |
+//! | header of the region | who makes the region, before any other thread sees it; control counts starts | relaxed, its first word last |
+//! | labels of the region | control | relaxed |
 //!
 //! A record's words need no order of their own: they are written while no thread can find the record, made visible by the index
 //! (release), and written again only after every reader passed a quiescent state (`reclaim.rs`).
@@ -35,14 +36,16 @@ use std::sync::Arc;
 use crossbeam::utils::CachePadded;
 
 use super::{
-    FlowHash, FlowId, FlowKey, FlowTableError, NotLearned,
+    FlowHash, FlowId, FlowKey, FlowTableError, NotLearned, Recovery,
     bucket::{Bucket, Locked},
     free::{FreeCache, Pool, Shares},
-    hash::{HashKey, KeyedHasher},
+    hash::KeyedHasher,
+    memory::FlowMemory,
     reader::FlowReader,
     reclaim::Grace,
     record::Record,
     region::{Region, Sizes},
+    session::Session,
     sync::{AtomicU64, Ordering},
     worker::FlowWorker,
 };
@@ -85,45 +88,79 @@ impl FlowTable {
     /// The most flows (directions) one table takes: 2^28.
     pub const MAX_CAPACITY: usize = 1 << 28;
 
-    /// A table for `capacity` flows (directions), for `workers` workers, in hugepages where the kernel has some.
+    /// An empty table for `capacity` flows (directions), for `workers` workers, in hugepages where the kernel has some.
     /// Returns one hold per worker and one for control.
     ///
     /// # Errors
     /// [`FlowTableError`]: the capacity is above [`FlowTable::MAX_CAPACITY`], or there is not so much memory.
     #[expect(clippy::new_ret_no_self, reason = "the table is only reached through its holds")]
     pub fn new(capacity: usize, workers: usize) -> Result<(Vec<FlowWorker>, FlowReader), FlowTableError> {
-        FlowTable::with_key(capacity, workers, HashKey::random())
+        Ok(FlowTable::made_in(FlowMemory::private(capacity, workers)?))
     }
 
+    /// A table in memory that may hold entries of an earlier process: sessions go on if they are complete and `goes_on` says
+    /// so, everything else goes. Cost: less than a microsecond per flow of the capacity.
+    pub fn attach(
+        memory: FlowMemory,
+        goes_on: impl FnMut(&Session) -> bool,
+    ) -> (Vec<FlowWorker>, FlowReader, Recovery) {
+        let kept = memory.kept;
+        let table = FlowTable::in_memory(memory);
+        let (free, recovery) =
+            if kept { table.recover(goes_on) } else { (table.all_records().collect(), Recovery::default()) };
+        let (workers, reader) = table.hold(free, 2 * recovery.sessions);
+        (workers, reader, recovery)
+    }
+
+    #[cfg(test)]
     pub(super) fn with_key(
         capacity: usize,
         workers: usize,
-        key: HashKey,
+        key: super::hash::HashKey,
     ) -> Result<(Vec<FlowWorker>, FlowReader), FlowTableError> {
-        if capacity > FlowTable::MAX_CAPACITY {
-            return Err(FlowTableError::TooLarge { capacity });
-        }
+        Ok(FlowTable::made_in(FlowMemory::with_key(capacity, workers, key)?))
+    }
+
+    fn made_in(memory: FlowMemory) -> (Vec<FlowWorker>, FlowReader) {
+        let table = FlowTable::in_memory(memory);
+        let free = table.all_records().collect();
+        table.hold(free, 0)
+    }
+
+    /// What a table of so many flows and workers consists of.
+    pub(super) fn sizes(capacity: usize, workers: usize, labels: usize) -> (Shares, Sizes) {
         let shares = Shares::new(capacity, workers);
         let buckets = capacity.div_ceil(FLOWS_PER_BUCKET).next_power_of_two().max(2);
-        let sizes = Sizes { buckets, records: shares.records() };
-        let region = Region::new(sizes, key).map_err(|source| FlowTableError::NoMemory {
-            capacity,
-            bytes: sizes.bytes(),
-            source,
-        })?;
-        let (pool, caches) = Pool::new(shares);
-        let table = Arc::new(FlowTable {
-            region,
+        (shares, Sizes { labels, buckets, records: shares.records() })
+    }
+
+    fn in_memory(memory: FlowMemory) -> FlowTable {
+        let FlowMemory { region, key, shares, .. } = memory;
+        FlowTable {
             hasher: KeyedHasher::new(key),
-            mask: buckets - 1,
+            mask: region.sizes().buckets - 1,
+            region,
             shares,
-            pool,
-            grace: Grace::new(workers + 1),
-            in_use: (0..workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
-        });
+            pool: Pool::new(shares),
+            grace: Grace::new(shares.workers + 1),
+            in_use: (0..shares.workers).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
+        }
+    }
+
+    fn all_records(&self) -> impl Iterator<Item = FlowId> + use<> {
+        (1..self.shares.records() as u32).map(FlowId)
+    }
+
+    /// The holds on a table with `entries`, of which all other records are `free`.
+    fn hold(self, free: Vec<FlowId>, entries: usize) -> (Vec<FlowWorker>, FlowReader) {
+        let caches = self.pool.deal(self.shares, free);
+        if let Some(first) = self.in_use.first() {
+            first.store(entries as u64, Ordering::Relaxed);
+        }
+        let (table, workers) = (Arc::new(self), caches.len());
         let hold = |(worker, free): (usize, FreeCache)| FlowWorker::new(Arc::clone(&table), worker, free);
         let holds = caches.into_iter().enumerate().map(hold).collect();
-        Ok((holds, FlowReader::new(table, workers)))
+        (holds, FlowReader::new(table, workers))
     }
 
     #[inline(always)]
@@ -148,6 +185,18 @@ impl FlowTable {
 
     pub(super) fn buckets(&self) -> &[Bucket] {
         self.region.buckets()
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        self.region.records()
+    }
+
+    pub(super) const fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(super) const fn hasher(&self) -> &KeyedHasher {
+        &self.hasher
     }
 
     pub(super) const fn shares(&self) -> &Shares {

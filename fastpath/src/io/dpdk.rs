@@ -20,7 +20,7 @@ use crate::{
     buffer::Buffer,
     counter::Counter,
     io::BURST,
-    types::{MacAddr, Mtu, PortId},
+    types::{MacAddr, Mtu, Nanos, PortId},
 };
 
 mod clock;
@@ -267,6 +267,13 @@ impl Dpdk {
         let clock = Clock::start(&eal);
         let ios = rims.0.into_iter().map(|rim| DpdkIo::new(&eal, &pool, clock, rim)).collect();
         Ok((Dpdk { ports: attached, pool, eal }, ios))
+    }
+
+    /// Sets the clock of all workers together, which otherwise began at zero with [`Dpdk::start`].
+    pub fn set_time(ios: &mut [DpdkIo], now: Nanos) {
+        if let Some(clock) = ios.first().map(|io| io.clock().set(now)) {
+            ios.iter_mut().for_each(|io| io.set_clock(clock));
+        }
     }
 
     /// The ids of all ports, in the order they were given.

@@ -8,6 +8,8 @@ mod loom_model;
 mod oracle;
 #[cfg(not(loom))]
 mod stress;
+#[cfg(not(loom))]
+mod survive;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 

@@ -7,10 +7,12 @@ use crate::types::Nanos;
 /// Fraction bits of the factor: it stays below 2^64 for counters faster than 15.3 kHz.
 const SHIFT: u32 = 48;
 
-/// Time since the engine started, from a counter that runs evenly and is the same on all cores (invariant TSC).
+/// Time since a moment that whoever starts the engine names, from a counter that runs evenly and is the same on all cores (invariant TSC).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: u64,
+    /// The time at `start`.
+    origin: Nanos,
     /// Nanoseconds per cycle, times 2^[`SHIFT`].
     factor: u64,
 }
@@ -23,7 +25,12 @@ impl Clock {
 
     fn new(start: u64, hz: u64) -> Clock {
         let factor = (1_000_000_000u128 << SHIFT) / u128::from(hz.max(1));
-        Clock { start, factor: u64::try_from(factor).unwrap_or(u64::MAX) }
+        Clock { start, origin: Nanos(0), factor: u64::try_from(factor).unwrap_or(u64::MAX) }
+    }
+
+    /// The same clock, by which it is `now` now.
+    pub(super) fn set(self, now: Nanos) -> Clock {
+        Clock { start: cycles::now(), origin: now, ..self }
     }
 
     /// The time; one multiplication.
@@ -35,7 +42,7 @@ impl Clock {
     #[inline(always)]
     fn at(&self, counter: u64) -> Nanos {
         let cycles = u128::from(counter.saturating_sub(self.start));
-        Nanos(((cycles * u128::from(self.factor)) >> SHIFT) as u64)
+        Nanos(self.origin.0.wrapping_add(((cycles * u128::from(self.factor)) >> SHIFT) as u64))
     }
 }
 

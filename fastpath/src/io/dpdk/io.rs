@@ -103,6 +103,14 @@ impl DpdkIo {
         Lcore::register(&self.eal)
     }
 
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) const fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
     fn send_handed_over(&mut self) {
         for handed in &mut self.handed_over {
             if let Some(Tx::Own(queue)) = self.tx.get_mut(handed.port.index()) {
