@@ -9,7 +9,7 @@ use tidegate_bench::{
     measurement::{Length, Subject, measure},
     pool::MemPool,
     report,
-    scenario::{Ip4, Load, Scenario, VxlanVxlan},
+    scenario::{Ip4, Load, Scenario, VxlanSnat, VxlanVxlan},
     subject::Replay,
     traffic::Traffic,
 };
@@ -71,7 +71,7 @@ struct Run {
     /// Whether packets use flow entries.
     #[arg(long, value_delimiter = ',', default_value = "tracked")]
     path: Vec<Path>,
-    /// vxlan-vxlan: sending VMs.
+    /// vxlan-vxlan, vxlan-snat: sending VMs.
     #[arg(long, default_value_t = 1000)]
     sources: u32,
     /// vxlan-vxlan: receiving VMs.
@@ -95,6 +95,8 @@ struct Run {
 enum Name {
     /// Between two VXLAN networks of one VPC.
     VxlanVxlan,
+    /// From a VXLAN network of a VPC to the world, behind 40 public addresses; each flow is a session.
+    VxlanSnat,
     /// Plain routing from port to port.
     Ip4,
     /// Decap to encap without lookup, through the `Buffer` trait, by hand on mbufs, and through a trait object (docs/adr/0002).
@@ -191,6 +193,9 @@ impl Run {
                             let (sources, destinations) = (self.sources, *destinations);
                             Arc::new(VxlanVxlan { load, sources, destinations }) as Arc<_>
                         }))
+                    }
+                    Name::VxlanSnat => {
+                        scenarios.push(Arc::new(VxlanSnat { load, sources: self.sources }) as Arc<_>)
                     }
                     Name::Ip4 => scenarios.extend(
                         self.routes.iter().map(|routes| Arc::new(Ip4 { load, routes: *routes }) as Arc<_>),

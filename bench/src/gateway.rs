@@ -8,11 +8,11 @@ use tidegate_fastpath::{
     table::{
         Link, Net, Port, Tables, Vrf, Vtep,
         fib::{Fib, Hop},
-        nat::Quotas,
+        nat::{Exit, Quotas, Vip},
         neighbour::{self, Adjacency, NeighbourId, NeighbourTable, NeighbourWriter},
         vni::VniTable,
     },
-    types::{MacAddr, Mtu, NetId, PortId, Vni, VrfId, VtepId},
+    types::{MacAddr, Mtu, NetId, PortId, VipId, Vni, VrfId, VtepId},
 };
 
 /// What a worker reads.
@@ -31,6 +31,7 @@ pub struct Builder {
     vnis: Vec<((VtepId, Vni), NetId)>,
     /// By VRF.
     routes: Vec<Vec<(Ipv4Net, Hop)>>,
+    exits: Vec<(VrfId, Arc<Exit>)>,
     neighbours: NeighbourWriter,
     tracked: bool,
     mtu: Mtu,
@@ -44,8 +45,8 @@ impl Builder {
     pub fn new(tracked: bool, mtu: u32, neighbours: usize) -> Result<Builder> {
         let tables = Tables { nets: vec![None], ..Tables::default() };
         let (neighbours, _) = neighbour::new(neighbours);
-        let (vnis, routes) = (Vec::new(), Vec::new());
-        Ok(Builder { tables, vnis, routes, neighbours, tracked, mtu: Mtu::new(mtu)? })
+        let (vnis, routes, exits) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Builder { tables, vnis, routes, exits, neighbours, tracked, mtu: Mtu::new(mtu)? })
     }
 
     /// A routing table without routes.
@@ -103,16 +104,34 @@ impl Builder {
         Ok(id)
     }
 
+    /// A public address, and its route in the table of its network.
+    pub fn vip(&mut self, vrf: VrfId, vip: Vip) -> VipId {
+        let id = VipId(self.tables.vips.len() as u16);
+        self.route(vrf, vip.address.into(), Hop::Vip(id));
+        self.tables.vips.push(Some(Arc::new(vip)));
+        id
+    }
+
+    /// How packets of a VPC leave; everything that no other route takes does.
+    pub fn exit(&mut self, vpc: VrfId, exit: Exit) {
+        self.route(vpc, Ipv4Net::default(), Hop::Exit);
+        self.exits.push((vpc, Arc::new(exit)));
+    }
+
     /// The gateway.
     pub fn build(mut self) -> Gateway {
-        let vrf = |routes: Vec<_>| Vrf {
+        let exit_of = |vrf: usize| {
+            self.exits.iter().find(|(of, _)| of.index() == vrf).map(|(_, exit)| Arc::clone(exit))
+        };
+        let vrf = |(number, routes): (usize, Vec<_>)| Vrf {
             generation: 1,
             tracked: self.tracked,
             fib: Fib::build(routes).into(),
-            exit: None,
+            exit: exit_of(number),
             quotas: Quotas::default(),
         };
-        self.tables.vrfs = self.routes.into_iter().map(|routes| Some(Arc::new(vrf(routes)))).collect();
+        let routes = self.routes.into_iter().enumerate();
+        self.tables.vrfs = routes.map(|routes| Some(Arc::new(vrf(routes)))).collect();
         self.tables.vnis = VniTable::build(self.vnis);
         Gateway { tables: self.tables, neighbours: Arc::clone(self.neighbours.table()) }
     }

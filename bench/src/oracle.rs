@@ -79,7 +79,11 @@ pub fn check_tunnel(tunnel: &Tunnel, expected: &Expected<'_>, frame: &[u8]) -> R
     check_routed(expected, inner).context("inner")
 }
 
-fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Result<&[u8]> {
+/// Checks the MACs of a frame that holds IPv4; returns what is in it.
+///
+/// # Errors
+/// The first field that is wrong.
+pub fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Result<&[u8]> {
     let (ethernet, payload) = Ethernet2Header::from_slice(frame).context("Ethernet header")?;
     let macs = [ethernet.source, ethernet.destination].map(MacAddr::new);
     ensure!(macs == [source, destination], "MACs {} > {}", macs[0], macs[1]);
@@ -87,7 +91,9 @@ fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Result
     Ok(payload)
 }
 
-fn check_header_checksum(ip: &Ipv4Header) -> Result<()> {
+/// # Errors
+/// A wrong header checksum.
+pub fn check_header_checksum(ip: &Ipv4Header) -> Result<()> {
     ensure!(ip.header_checksum == ip.calc_header_checksum(), "header checksum {:04x}", ip.header_checksum);
     Ok(())
 }

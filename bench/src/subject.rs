@@ -13,7 +13,7 @@ use tidegate_fastpath::{
     counter::Counters,
     flow::{FlowReader, FlowTable},
     io::{Burst, Io},
-    nat::{Nat, NatLimits},
+    nat::Nat,
     pipeline::Settings,
     table::Tables,
     table::publish::{self, Writer},
@@ -115,7 +115,7 @@ impl<P: Pool> Replay<P> {
         let ports = gateway.tables.ports.len();
         let counters = Arc::new(Counters::new(ports, gateway.tables.nets.len()));
         let Load { tracked, flows: directions, frame_bytes } = scenario.load();
-        let capacity = if tracked { (directions as usize).max(FLOWS_MIN) } else { 1 };
+        let capacity = if tracked { scenario.entries().max(FLOWS_MIN) } else { 1 };
         let (mut flows, reader) = FlowTable::new(capacity, 1)?;
         let label = Label {
             scenario: scenario.name(),
@@ -134,7 +134,7 @@ impl<P: Pool> Replay<P> {
             tables,
             neighbours: gateway.neighbours,
             flows: flows.pop().context("a flow table has a hold for its worker")?,
-            nat: Nat::new(NatLimits { vms: 64, blocks: 64, vrfs: 64 }),
+            nat: Nat::new(scenario.nat()),
             counters: Arc::clone(&counters),
             rings: Rings::new(64),
             settings: Settings::default(),

@@ -1,15 +1,19 @@
 //! What is measured: a gateway's configuration, the frames that reach it, and what must come out.
 
 mod ip4;
+mod vxlan_snat;
 mod vxlan_vxlan;
 
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use etherparse::PacketBuilder;
-use tidegate_fastpath::types::{MacAddr, PortId};
+use tidegate_fastpath::{
+    nat::NatLimits,
+    types::{MacAddr, PortId},
+};
 
-pub use self::{ip4::Ip4, vxlan_vxlan::VxlanVxlan};
+pub use self::{ip4::Ip4, vxlan_snat::VxlanSnat, vxlan_vxlan::VxlanVxlan};
 use crate::gateway::Gateway;
 
 /// What every scenario has as parameters.
@@ -30,6 +34,16 @@ pub trait Scenario {
 
     /// Of which frames how many, and whether they use flow entries.
     fn load(&self) -> Load;
+
+    /// Flow entries that it needs.
+    fn entries(&self) -> usize {
+        if self.load().tracked { self.load().flows as usize } else { 1 }
+    }
+
+    /// Sizes of its port translation.
+    fn nat(&self) -> NatLimits {
+        NatLimits { vms: 1, blocks: 1, vrfs: 1 }
+    }
 
     /// The gateway.
     ///
@@ -120,12 +134,13 @@ mod tests {
 
     #[test]
     fn every_scenario_passes_its_own_check_on_both_paths() {
-        let scenarios: [Arc<dyn Scenario>; 5] = [
+        let scenarios: [Arc<dyn Scenario>; 6] = [
             Arc::new(VXLAN),
             Arc::new(VxlanVxlan { load: Load { tracked: false, flows: 1, frame_bytes: 1500 }, ..VXLAN }),
             Arc::new(IP4),
             Arc::new(Ip4 { load: Load { tracked: false, ..IP4.load }, ..IP4 }),
             Arc::new(Ip4 { routes: 1, ..IP4 }),
+            Arc::new(VxlanSnat { load: VXLAN.load, sources: 100 }),
         ];
         for scenario in scenarios {
             let traffic = Traffic::new(&*scenario);

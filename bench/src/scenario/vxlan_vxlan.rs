@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Result, ensure};
 use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
-use tidegate_fastpath::types::{MacAddr, PortId, Vni};
+use tidegate_fastpath::types::{MacAddr, PortId, Vni, VrfId};
 
 use super::{Datagram, Host, Load, Scenario, TTL, written};
 use crate::{
@@ -65,25 +65,21 @@ impl VxlanVxlan {
         vm(1, (flow / self.sources + flow) % self.destinations)
     }
 
-    /// The frame that a VM sends.
+    /// The frame that a VM sends to one of the other network.
     fn inner(&self, flow: u32) -> Vec<u8> {
+        self.inner_for(flow, self.destination(flow).ip)
+    }
+
+    /// The frame that a VM sends.
+    pub(super) fn inner_for(&self, flow: u32, destination: Ipv4Addr) -> Vec<u8> {
         // One source port per round over the sources, so that no two flows are equal.
         let ports = (1024 + (flow / self.sources) as u16, 443);
-        let (source, destination) = (self.source(flow), self.destination(flow).ip);
+        let source = self.source(flow);
         Datagram { source, gateway: gateway_mac(0), destination, ports }.frame(self.load.frame_bytes)
     }
-}
 
-impl Scenario for VxlanVxlan {
-    fn name(&self) -> &'static str {
-        "vxlan-vxlan"
-    }
-
-    fn load(&self) -> Load {
-        self.load
-    }
-
-    fn gateway(&self) -> Result<Gateway> {
+    /// The VPC with its two networks and all VMs.
+    pub(super) fn site(&self) -> Result<(Builder, VrfId)> {
         ensure!((1..=VMS_MAX).contains(&self.sources), "give 1 to {VMS_MAX} sources");
         ensure!((1..=VMS_MAX).contains(&self.destinations), "give 1 to {VMS_MAX} destinations");
         ensure!(self.load.flows / self.sources < 64_000, "{} flows need more sources", self.load.flows);
@@ -104,10 +100,11 @@ impl Scenario for VxlanVxlan {
                 builder.neighbour(net, vm.ip, vm.mac, Some((remote, next)))?;
             }
         }
-        Ok(builder.build())
+        Ok((builder, vpc))
     }
 
-    fn arriving(&self, flow: u32) -> Vec<u8> {
+    /// The frame of a VM as it arrives in its tunnel.
+    pub(super) fn arriving_for(&self, flow: u32, destination: Ipv4Addr) -> Vec<u8> {
         let (remote, mac) = compute_host(self.source(flow));
         // A sender's port comes from its hash of the inner flow; any number that differs will do.
         let source_port = 0xc000 | (flow.wrapping_mul(0x9e37_79b1) >> 18) as u16;
@@ -116,11 +113,29 @@ impl Scenario for VxlanVxlan {
             .udp(source_port, UDP_PORT);
         let mut payload = vec![8, 0, 0, 0];
         payload.extend((VNIS[0] << 8).to_be_bytes());
-        payload.extend(self.inner(flow));
+        payload.extend(self.inner_for(flow, destination));
         let mut frame = written(builder, &payload);
         // Senders leave the outer UDP checksum out (RFC 7348 §5).
         frame[40..42].fill(0);
         frame
+    }
+}
+
+impl Scenario for VxlanVxlan {
+    fn name(&self) -> &'static str {
+        "vxlan-vxlan"
+    }
+
+    fn load(&self) -> Load {
+        self.load
+    }
+
+    fn gateway(&self) -> Result<Gateway> {
+        Ok(self.site()?.0.build())
+    }
+
+    fn arriving(&self, flow: u32) -> Vec<u8> {
+        self.arriving_for(flow, self.destination(flow).ip)
     }
 
     fn check(&self, flow: u32, port: PortId, frame: &[u8]) -> Result<()> {
