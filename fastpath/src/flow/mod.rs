@@ -33,7 +33,7 @@ pub use self::{
     attach::Recovery,
     memory::{FileFor, FlowMemory, Labelled},
     preamble::NotKept,
-    reader::FlowReader,
+    reader::{FlowReader, FlowWalk},
     table::FlowTable,
     worker::FlowWorker,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::{
-    FlowView,
+    FlowKey, FlowView,
     bucket::SLOTS,
     memory::{self, Labelled},
     record::Record,
@@ -16,6 +16,15 @@ use crate::prefetch;
 
 /// Buckets read between two quiescent states: few, so that reclamation does not wait for control.
 const BUCKETS_AT_ONCE: usize = 8;
+
+/// The entries of so many buckets.
+type Views = ArrayVec<FlowView, { BUCKETS_AT_ONCE * SLOTS }>;
+
+/// How far a walk over the table is; the default is its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowWalk {
+    bucket: usize,
+}
 
 /// Control's hold on the table, for reading.
 #[derive(Debug)]
@@ -33,17 +42,8 @@ impl FlowReader {
     /// Shows every live entry to `see`, until it returns false. Never stops a worker; an entry that changes meanwhile is
     /// shown as it was or left out. However long `see` takes, it holds up no reclamation.
     pub fn for_each(&mut self, mut see: impl FnMut(FlowView) -> bool) {
-        for buckets in self.table.buckets().chunks(BUCKETS_AT_ONCE) {
-            self.table.grace.online(self.slot);
-            let records: ArrayVec<&Record, { BUCKETS_AT_ONCE * SLOTS }> = buckets
-                .iter()
-                .flat_map(|bucket| (0..SLOTS).filter_map(|slot| bucket.record(slot)))
-                .map(|id| self.table.record(id))
-                .inspect(|record| prefetch::read(*record))
-                .collect();
-            let views: ArrayVec<FlowView, { BUCKETS_AT_ONCE * SLOTS }> =
-                records.iter().map(|record| record.view()).collect();
-            self.table.grace.offline(self.slot);
+        let mut walk = FlowWalk::default();
+        while let Some(views) = self.next_views(&mut walk) {
             if !views.into_iter().all(&mut see) {
                 return;
             }
@@ -66,6 +66,44 @@ impl FlowReader {
     /// Says that this process goes well: the table is not what ends processes.
     pub fn settle(&self) {
         memory::settle(self.table.region());
+    }
+
+    /// One step of a walk: as [`FlowReader::for_each`], over at least `entries` places for entries. Returns false when the
+    /// walk is over.
+    pub fn step(&mut self, walk: &mut FlowWalk, entries: usize, mut see: impl FnMut(FlowView)) -> bool {
+        for _ in 0..entries.div_ceil(BUCKETS_AT_ONCE * SLOTS) {
+            match self.next_views(walk) {
+                Some(views) => views.into_iter().for_each(&mut see),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The entry of a key.
+    pub fn find(&mut self, key: &FlowKey) -> Option<FlowView> {
+        self.table.grace.online(self.slot);
+        let found =
+            self.table.find(key, self.table.hash(key)).map(|place| self.table.record(place.id).view());
+        self.table.grace.offline(self.slot);
+        found
+    }
+
+    /// The entries of the next few buckets; `None` after the last one.
+    fn next_views(&mut self, walk: &mut FlowWalk) -> Option<Views> {
+        let rest = self.table.buckets().get(walk.bucket..)?;
+        let buckets = rest.chunks(BUCKETS_AT_ONCE).next()?;
+        walk.bucket += buckets.len();
+        self.table.grace.online(self.slot);
+        let records: ArrayVec<&Record, { BUCKETS_AT_ONCE * SLOTS }> = buckets
+            .iter()
+            .flat_map(|bucket| (0..SLOTS).filter_map(|slot| bucket.record(slot)))
+            .map(|id| self.table.record(id))
+            .inspect(|record| prefetch::read(*record))
+            .collect();
+        let views = records.iter().map(|record| record.view()).collect();
+        self.table.grace.offline(self.slot);
+        Some(views)
     }
 
     /// Entries in use, about.

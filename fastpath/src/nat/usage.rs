@@ -48,8 +48,17 @@ pub struct BlockView {
     pub first_port: u16,
     /// Ports in use, a bit each, the lowest bit for the first.
     pub used: u64,
+    /// The port inside for each port; right only where `used` says so.
+    inner: [u16; BLOCK_PORTS as usize],
     /// Sessions on them.
     pub sessions: u64,
+}
+
+impl BlockView {
+    /// The ports in use: the one inside, and the public one that stands for it.
+    pub fn mappings(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
+        ones(self.used).map(|slot| (self.inner[usize::from(slot)], self.first_port + slot))
+    }
 }
 
 /// What SNAT uses of one space of a VIP, in ports. They add up to the ports from [`FIRST_PORT`] on.
@@ -86,9 +95,14 @@ impl Nat {
         })
     }
 
-    /// All blocks in use. Cost: 1 cache line per record, 5 more per record in use.
+    /// All blocks in use. Cost: 1 cache line per record, 6 more per record in use.
     pub fn blocks(&self) -> impl Iterator<Item = BlockView> + '_ {
         self.blocks.records().iter().filter_map(Record::view)
+    }
+
+    /// The blocks in use among `count` records from `first` on, of [`NatUsage::blocks_max`] in all.
+    pub fn blocks_among(&self, first: usize, count: usize) -> impl Iterator<Item = BlockView> + '_ {
+        self.blocks.records().iter().skip(first).take(count).filter_map(Record::view)
     }
 
     /// The VMs that use most ports, with how many, at most `count`; the largest first. Allocates.
@@ -141,6 +155,7 @@ impl Record {
             space: place.space,
             first_port: place.first_port(),
             used,
+            inner: std::array::from_fn(|slot| self.inner(slot as u16)),
             sessions: ones(used).map(|slot| u64::from(self.references(slot))).sum(),
         };
         (used != 0 && identity() == Some((owner, place))).then_some(view)

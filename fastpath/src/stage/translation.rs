@@ -30,6 +30,8 @@ pub struct Connection {
     pub port: u16,
     /// The remote.
     pub remote: Ipv4Addr,
+    /// Its port; 0 for protocols without ports.
+    pub remote_port: u16,
     /// IP protocol number.
     pub protocol: u8,
     /// What translates it.
@@ -41,6 +43,7 @@ impl Connection {
     pub fn of(key: &FlowKey, program: &Program) -> Connection {
         let Program { egress, translation, inside: vrf, .. } = *program;
         let protocol = key.protocol();
+        let has_ports = matches!(protocol, protocol::TCP | protocol::UDP);
         let (service, other) = (translation.service(), (translation.address(), translation.port()));
         match translation.side() {
             Side::Source => Connection {
@@ -51,6 +54,7 @@ impl Connection {
                 address: other.0,
                 port: other.1,
                 remote: key.destination(),
+                remote_port: if has_ports { key.destination_port() } else { 0 },
                 protocol,
                 service,
             },
@@ -62,6 +66,7 @@ impl Connection {
                 address: key.destination(),
                 port: if protocol == protocol::ICMP { key.source_port() } else { key.destination_port() },
                 remote: key.source(),
+                remote_port: if has_ports { key.source_port() } else { 0 },
                 protocol,
                 service,
             },

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::flow::{FlowTable, hash::HashKey};
+use crate::flow::{FlowTable, FlowWalk, hash::HashKey};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -118,6 +118,19 @@ impl Case {
                 (view.packets, view.bytes, view.last_seen),
                 (entry.packets, entry.bytes, entry.last_seen)
             );
+        }
+        self.check_other_ways_to_read(&present);
+    }
+
+    /// A walk in steps sees what a walk in one go sees, and so does a lookup.
+    fn check_other_ways_to_read(&mut self, present: &BTreeMap<[u64; 2], FlowView>) {
+        let (mut walk, mut seen) = (FlowWalk::default(), Vec::new());
+        while self.reader.step(&mut walk, 1, |view| seen.push(view.key.to_words())) {}
+        seen.sort_unstable();
+        assert!(seen.iter().eq(present.keys()));
+        for flow in 0..60 {
+            let found = self.reader.find(&key(flow)).map(|view| (view.key, view.program));
+            assert_eq!(found, present.get(&key(flow).to_words()).map(|view| (view.key, view.program)));
         }
     }
 
