@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod local;
 pub mod log;
 pub mod metrics;
+pub mod nat;
 pub mod neighbour;
 pub mod show;
 pub mod state;

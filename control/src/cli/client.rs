@@ -8,11 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
+use hyper::{HeaderMap, Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::show::{Filter, Table};
+use crate::{
+    daemon::CUT,
+    show::{Filter, Rows, Table},
+};
 
 /// Longest wait for an answer; a reload waits for workers.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,22 +33,24 @@ impl Client {
         Client { socket: socket.to_owned() }
     }
 
-    /// The rows of a table as JSON.
-    pub(super) fn show(&self, table: Table, filter: &Filter) -> Result<String> {
+    /// The rows of a table.
+    pub(super) fn show(&self, table: Table, filter: &Filter) -> Result<Rows> {
         let query = serde_urlencoded::to_string(filter).context("these filters")?;
-        self.ask(Method::GET, &format!("/v1/show/{}?{query}", table.name()))
+        let (headers, json) = self.ask(Method::GET, &format!("/v1/show/{}?{query}", table.name()))?;
+        Ok(Rows { json, cut: headers.contains_key(CUT) })
     }
 
     pub(super) fn post(&self, path: &str) -> Result<String> {
-        self.ask(Method::POST, path)
+        self.ask(Method::POST, path).map(|(_, text)| text)
     }
 
-    fn ask(&self, method: Method, path: &str) -> Result<String> {
+    fn ask(&self, method: Method, path: &str) -> Result<(HeaderMap, String)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async { timeout(TIMEOUT, self.exchange(method, path)).await });
-        let (status, text) = answer.map_err(|_| anyhow!("the gateway does not answer; see its log"))??;
+        let (status, headers, text) =
+            answer.map_err(|_| anyhow!("the gateway does not answer; see its log"))??;
         if status.is_success() {
-            return Ok(text);
+            return Ok((headers, text));
         }
         let error = serde_json::from_str::<serde_json::Value>(&text).ok();
         let error = error.and_then(|e| e["error"].as_str().map(str::to_owned));
@@ -58,17 +63,17 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, String)> {
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, HeaderMap, String)> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", "tidegate");
         let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
         let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
         connection.abort();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        Ok((status, headers, String::from_utf8_lossy(&body).into_owned()))
     }
 
     fn unreachable(&self, error: std::io::Error) -> anyhow::Error {

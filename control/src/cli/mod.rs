@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::client::Client;
 use crate::{
@@ -69,10 +69,11 @@ struct RunArgs {
 
 /// What to show.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct ShowArgs {
     /// The table
-    #[arg(value_enum)]
-    table: Table,
+    #[arg(value_enum, required = true)]
+    table: Option<Table>,
     /// Only of this VPC router
     #[arg(value_name = "VPC")]
     of: Option<String>,
@@ -88,6 +89,44 @@ struct ShowArgs {
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    more: Option<ShowMore>,
+}
+
+/// Tables with filters of their own.
+#[derive(Debug, Subcommand)]
+enum ShowMore {
+    /// Show address translation: sessions, port bindings, how full the pools are
+    Nat(NatArgs),
+}
+
+/// What to show of address translation.
+#[derive(Debug, Args)]
+struct NatArgs {
+    /// The table
+    #[arg(value_enum)]
+    table: NatTable,
+    /// Only rows with this: vpc=ID, inside=ADDRESS[:PORT], public=ADDRESS|VIP[:PORT], remote=ADDRESS[:PORT], protocol=NAME,
+    /// state=NAME; may be given several times, and a subnet is an address
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// At most so many rows (sessions and bindings: 100 unless said)
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// A table of address translation.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NatTable {
+    /// Translated connections
+    Sessions,
+    /// Port blocks of VMs
+    Bindings,
+    /// How full the addresses of SNAT are, and who uses most
+    Pools,
 }
 
 /// Does what was said; errors are on standard error.
@@ -150,13 +189,32 @@ fn reload(socket: &Path) -> Result<()> {
 }
 
 fn show(socket: &Path, args: ShowArgs) -> Result<()> {
-    let filter = Filter { vpc: args.of.or(args.vpc), network: args.network, limit: args.limit };
-    let rows = Client::new(socket).show(args.table, &filter)?;
-    if args.json {
-        println!("{rows}");
+    let (table, filter, json) = match (args.more, args.table) {
+        (Some(ShowMore::Nat(nat)), _) => {
+            let mut filter = Filter { limit: nat.limit, ..Filter::default() };
+            nat.filter.iter().try_for_each(|text| filter.add(text)).map_err(anyhow::Error::msg)?;
+            let table = match nat.table {
+                NatTable::Sessions => Table::NatSessions,
+                NatTable::Bindings => Table::NatBindings,
+                NatTable::Pools => Table::NatPools,
+            };
+            (table, filter, nat.json)
+        }
+        (None, Some(table)) => {
+            let (vpc, network, limit) = (args.of.or(args.vpc), args.network, args.limit);
+            (table, Filter { vpc, network, limit, ..Filter::default() }, args.json)
+        }
+        (None, None) => bail!("say which table; see `tidegate show --help`"),
+    };
+    let rows = Client::new(socket).show(table, &filter)?;
+    if json {
+        println!("{}", rows.json);
     } else {
-        let table = print::table(args.table, &rows);
+        let table = print::table(table, &rows.json);
         println!("{}", table.context("the gateway is of another version; use its own `tidegate`")?);
+    }
+    if rows.cut {
+        eprintln!("tidegate: there are more rows; give --limit for more, or a filter");
     }
     Ok(())
 }
@@ -170,6 +228,24 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tables_of_address_translation_are_behind_a_word_of_their_own() {
+        let show = |words: &str| match Cli::try_parse_from(words.split_whitespace()).map(|cli| cli.command) {
+            Ok(Command::Show(args)) => Some((args.table, args.of, args.more.is_some())),
+            _ => None,
+        };
+        let nat =
+            "tidegate show nat sessions --filter vpc=red --filter inside=10.1.1.7:4000 --limit 7 --json";
+        assert_eq!(show(nat), Some((None, None, true)));
+        let flows = Some((Some(Table::Flows), Some("red".to_owned()), false));
+        assert_eq!(show("tidegate show flows red"), flows);
+        for wrong in
+            ["tidegate show", "tidegate show nat", "tidegate show nat flows", "tidegate show sessions"]
+        {
+            assert_eq!(show(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 pub use self::reload::{ReloadError, Reloaded};
+pub(crate) use self::server::CUT;
 use self::{
     control::{Control, Ending},
     place::Place,

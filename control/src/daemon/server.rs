@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /v1/show/TABLE?vpc=&network=&limit=` | 200 with a list of rows; 404 no such table; 400 with `{"error"}` |
+//! | `GET /v1/show/TABLE?vpc=&network=&limit=` | 200 with a list of rows, and the header `tidegate-cut: true` where there were more; 404 no such table; 400 with `{"error"}` |
 //! | `POST /v1/reload` | 200 with `{"generation", "live"}`; 422 with `{"error", "problems"}` |
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{HeaderName, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -30,10 +30,13 @@ use super::{
     reload::ReloadError,
     shared::{Command, Shared},
 };
-use crate::show::{Filter, Table};
+use crate::show::{Filter, Rows, Table};
 
 /// Largest request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
+/// Says that there were more rows than the limit.
+pub(crate) const CUT: HeaderName = HeaderName::from_static("tidegate-cut");
+const JSON: &str = "application/json";
 /// Longest time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -65,7 +68,7 @@ fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
 }
 
 fn router(shared: Arc<Shared>) -> Router {
-    let routes = Router::new().route("/v1/show/{table}", get(show)).route("/v1/reload", post(reload));
+    let routes = Router::new().route("/v1/show/{*table}", get(show)).route("/v1/reload", post(reload));
     limited(routes).with_state(shared)
 }
 
@@ -82,8 +85,9 @@ async fn show(
         Ok(table) => table,
         Err(error) => return refuse(StatusCode::NOT_FOUND, &error),
     };
-    match shared.show(table, &filter) {
-        Ok(rows) => Json(rows).into_response(),
+    match shared.show(table, &filter).await {
+        Ok(Rows { json, cut: false }) => ([(CONTENT_TYPE, JSON)], json).into_response(),
+        Ok(Rows { json, cut: true }) => ([(CONTENT_TYPE, JSON), (CUT, "true")], json).into_response(),
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error),
     }
 }

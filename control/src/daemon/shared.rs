@@ -11,7 +11,10 @@ use std::{
 };
 
 use tidegate_fastpath::types::Nanos;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
 use tracing::error;
 
 use super::reload::{ReloadError, Reloaded};
@@ -20,7 +23,7 @@ use crate::{
     gateway::Gateway,
     local::LocalEvent,
     metrics::{self, Sample},
-    show::{self, Device, Filter, Source, Table},
+    show::{Collection, Device, Filter, Rows, Source, Table},
 };
 
 /// What servers ask of the control loop.
@@ -87,17 +90,25 @@ impl Shared {
         self.gateway.clear_poison();
     }
 
-    /// The rows of a table as JSON.
-    pub(super) fn show(&self, table: Table, filter: &Filter) -> Result<serde_json::Value, String> {
+    /// The rows of a table. Other tasks run between its steps.
+    pub(super) async fn show(&self, table: Table, filter: &Filter) -> Result<Rows, String> {
+        let mut collection = Collection::new(&self.gateway(), table, filter)?;
+        while self.collect(&mut collection) {
+            yield_now().await;
+        }
+        Ok(collection.finish())
+    }
+
+    /// One step.
+    fn collect(&self, collection: &mut Collection) -> bool {
         let (mut gateway, seen) = (self.gateway(), self.seen());
-        let source = Source {
+        collection.step(&mut Source {
             gateway: &mut gateway,
             devices: &seen.devices,
             namespaces: &seen.namespaces,
             control_restarts: self.restarts.load(Relaxed),
             now: self.now(),
-        };
-        show::collect(source, table, filter)
+        })
     }
 
     /// All metrics.

@@ -1,5 +1,7 @@
 //! From the control side to rows.
 
+mod flow;
+mod nat;
 mod vip;
 
 use std::{
@@ -11,15 +13,15 @@ use serde::Serialize;
 use tidegate_fastpath::{
     channel::Rings,
     counter::{Counter, Counters, NetCounters},
-    flow::FlowView,
+    flow::FlowWalk,
     reason::{DropReason, Event, PuntReason},
-    table::{Link, Net, neighbour::Reach},
+    table::{Link, Net},
     types::{Nanos, NetId, VrfId},
 };
 
 use super::{
-    BooksRow, DropRow, FLOWS_DEFAULT, Filter, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow,
-    Table, VpcRow, VtepRow, WorkerRow,
+    BooksRow, DropRow, Filter, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, Table, VpcRow, VtepRow,
+    WorkerRow,
 };
 use crate::{
     compile::routes::{RouteStatus, Target},
@@ -58,38 +60,142 @@ pub struct Source<'a> {
     pub now: Nanos,
 }
 
-/// The rows of a table as JSON.
+/// Places for entries that one step looks at: a millisecond at most.
+const STEP: usize = 1_024;
+
+/// The rows of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// A JSON list.
+    pub json: String,
+    /// Whether there were more than the limit.
+    pub cut: bool,
+}
+
+/// The rows of a table, in one go.
 ///
 /// # Errors
 /// A sentence, when the filter names what does not exist.
-pub fn collect(mut from: Source<'_>, table: Table, filter: &Filter) -> Result<serde_json::Value, String> {
-    let scope = Scope::new(from.gateway, filter)?;
-    let from = &mut from;
-    let rows = match table {
-        Table::Status => list(status(from)),
-        Table::Ports => list(ports(from)),
-        Table::Workers => list(workers(from)),
-        Table::Vpcs => list(vpcs(from, &scope)),
-        Table::Networks => list(networks(from, &scope)),
-        Table::Vips => list(vip::vips(from, &scope)),
-        Table::Routes => list(routes(from, &scope)),
-        Table::Neighbors => list(neighbors(from, &scope)),
-        Table::Vteps => list(vteps(from)),
-        Table::Flows => return Ok(list(flows(from, &scope, filter.limit.unwrap_or(FLOWS_DEFAULT)))),
-        Table::Drops => list(drops(from, &scope)),
-    };
-    Ok(match (rows, filter.limit) {
-        (serde_json::Value::Array(mut rows), Some(limit)) => {
-            rows.truncate(limit);
-            rows.into()
-        }
-        (rows, _) => rows,
-    })
+pub fn collect(mut from: Source<'_>, table: Table, filter: &Filter) -> Result<Rows, String> {
+    let mut collection = Collection::new(from.gateway, table, filter)?;
+    while collection.step(&mut from) {}
+    Ok(collection.finish())
 }
 
-fn list<T: Serialize>(rows: Vec<T>) -> serde_json::Value {
-    // Rows are plain structs with text keys, which serialize.
-    serde_json::to_value(rows).unwrap_or_default()
+/// A table that is being collected. Tables that grow with traffic take many steps, so that control has time for other
+/// things in between; their rows are of several moments.
+pub struct Collection {
+    scope: Scope,
+    walk: Walk,
+    output: Output,
+}
+
+/// How far a collection is.
+enum Walk {
+    /// One step.
+    Whole(Table),
+    Flows(FlowWalk),
+    Sessions(nat::Wanted, FlowWalk),
+    Bindings(nat::Wanted, usize),
+    Pools(nat::Wanted, nat::PoolWalk),
+}
+
+impl Collection {
+    /// One that has not begun.
+    ///
+    /// # Errors
+    /// A sentence, when the filter names what does not exist.
+    pub fn new(gateway: &Gateway, table: Table, filter: &Filter) -> Result<Collection, String> {
+        filter.fits(table)?;
+        let scope = Scope::new(gateway, filter)?;
+        let wanted = || nat::Wanted::new(gateway, filter, &scope);
+        let walk = match table {
+            Table::Flows => Walk::Flows(FlowWalk::default()),
+            Table::NatSessions => Walk::Sessions(wanted()?, FlowWalk::default()),
+            Table::NatBindings => Walk::Bindings(wanted()?, 0),
+            Table::NatPools => Walk::Pools(wanted()?, nat::PoolWalk::default()),
+            table => Walk::Whole(table),
+        };
+        let output = Output::new(filter.limit.or(table.rows_default()).unwrap_or(usize::MAX));
+        Ok(Collection { scope, walk, output })
+    }
+
+    /// Collects on. Returns whether there is more.
+    pub fn step(&mut self, from: &mut Source<'_>) -> bool {
+        let Collection { scope, walk, output } = self;
+        match walk {
+            Walk::Whole(table) => {
+                whole(from, *table, scope, output);
+                false
+            }
+            Walk::Flows(walk) => flow::flows(from, scope, walk, output),
+            Walk::Sessions(wanted, walk) => nat::sessions(from, wanted, walk, output),
+            Walk::Bindings(wanted, next) => nat::bindings(from, wanted, next, output),
+            Walk::Pools(wanted, walk) => nat::vips(from, wanted, walk, output),
+        }
+    }
+
+    /// What was collected.
+    pub fn finish(self) -> Rows {
+        Rows { json: self.output.json + "]", cut: self.output.cut }
+    }
+}
+
+/// A table that is collected in one step.
+fn whole(from: &mut Source<'_>, table: Table, scope: &Scope, output: &mut Output) {
+    match table {
+        Table::Status => output.list(status(from)),
+        Table::Ports => output.list(ports(from)),
+        Table::Workers => output.list(workers(from)),
+        Table::Vpcs => output.list(vpcs(from, scope)),
+        Table::Networks => output.list(networks(from, scope)),
+        Table::Vips => output.list(vip::vips(from, scope)),
+        Table::Routes => output.list(routes(from, scope)),
+        Table::Neighbors => output.list(neighbors(from, scope)),
+        Table::Vteps => output.list(vteps(from)),
+        Table::Drops => output.list(drops(from, scope)),
+        Table::Flows | Table::NatSessions | Table::NatBindings | Table::NatPools => {
+            unreachable!("collected in steps")
+        }
+    }
+}
+
+/// Rows as they are written.
+struct Output {
+    json: String,
+    room: usize,
+    cut: bool,
+}
+
+impl Output {
+    /// At most so many.
+    fn new(limit: usize) -> Output {
+        Output { json: "[".to_owned(), room: limit, cut: false }
+    }
+
+    /// One more row. Returns whether it was taken.
+    fn push(&mut self, row: &impl Serialize) -> bool {
+        let Some(room) = self.room.checked_sub(1) else {
+            self.cut = true;
+            return false;
+        };
+        self.room = room;
+        if self.json.len() > 1 {
+            self.json.push(',');
+        }
+        // Rows are plain structs with text keys, which serialize.
+        self.json += &serde_json::to_string(row).unwrap_or_default();
+        true
+    }
+
+    fn list<T: Serialize>(&mut self, rows: Vec<T>) {
+        rows.iter().all(|row| self.push(row));
+    }
+}
+
+/// Ticks in milliseconds.
+fn ms(ticks: u32) -> u64 {
+    (u64::from(ticks) << 20) / 1_000_000
 }
 
 /// The networks and tables that a filter lets through.
@@ -400,45 +506,6 @@ fn vteps(from: &mut Source<'_>) -> Vec<VtepRow> {
         rows.extend(remote);
     }
     rows
-}
-
-fn flows(from: &mut Source<'_>, scope: &Scope, limit: usize) -> Vec<FlowRow> {
-    let mut found: Vec<FlowView> = Vec::new();
-    if limit > 0 {
-        let nets: Vec<bool> = (0..from.gateway.compiled().tables.nets.len())
-            .map(|i| scope.has_net(from.gateway, NetId(i as u16)))
-            .collect();
-        from.gateway.flows().for_each(|flow| {
-            if nets.get(flow.key.net().index()).copied().unwrap_or_default() {
-                found.push(flow);
-            }
-            found.len() < limit
-        });
-    }
-    let gateway = &from.gateway;
-    let now = from.now.tick();
-    let row = |flow: FlowView| {
-        let reach = gateway.machine().table().reach(flow.program.next);
-        let adjacency = match reach {
-            Reach::Resolved(adjacency) => Some(adjacency),
-            Reach::Incomplete | Reach::Failed | Reach::Gone => None,
-        };
-        FlowRow {
-            network: net_name(gateway, flow.key.net()),
-            source: flow.key.source(),
-            source_port: flow.key.source_port(),
-            destination: flow.key.destination(),
-            destination_port: flow.key.destination_port(),
-            protocol: flow.key.protocol(),
-            egress: net_name(gateway, flow.program.egress),
-            mac: adjacency.map(|a| a.mac.to_string()),
-            vtep: adjacency.and_then(|a| a.tunnel).map(|(vtep, _)| vtep),
-            packets: flow.packets,
-            bytes: flow.bytes,
-            idle_ms: (u64::from(now.age_since(flow.last_seen)) << 20) / 1_000_000,
-        }
-    };
-    found.into_iter().map(row).collect()
 }
 
 fn drops(from: &mut Source<'_>, scope: &Scope) -> Vec<DropRow> {

@@ -13,10 +13,10 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    collect::{Device, Source, collect},
+    collect::{Collection, Device, Rows, Source, collect},
     row::{
-        BooksRow, DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, VipRow, VpcRow,
-        VtepRow, WorkerRow,
+        BindingRow, BooksRow, DropRow, FlowRow, MappingRow, NeighborRow, NetworkRow, PoolRow, PortRow,
+        RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow, VtepRow, WorkerRow,
     },
 };
 
@@ -46,6 +46,18 @@ pub enum Table {
     Flows,
     /// Dropped packets by network and reason
     Drops,
+    /// Translated connections
+    #[value(skip)]
+    #[serde(rename = "nat/sessions")]
+    NatSessions,
+    /// Port blocks of VMs
+    #[value(skip)]
+    #[serde(rename = "nat/bindings")]
+    NatBindings,
+    /// How full the addresses of SNAT are
+    #[value(skip)]
+    #[serde(rename = "nat/pools")]
+    NatPools,
 }
 
 impl Table {
@@ -63,6 +75,33 @@ impl Table {
             Table::Vteps => "vteps",
             Table::Flows => "flows",
             Table::Drops => "drops",
+            Table::NatSessions => "nat/sessions",
+            Table::NatBindings => "nat/bindings",
+            Table::NatPools => "nat/pools",
+        }
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Table> {
+        let nat = [Table::NatSessions, Table::NatBindings, Table::NatPools];
+        Table::value_variants().iter().copied().chain(nat)
+    }
+
+    /// The keys of [`Filter`] that only some tables have.
+    const fn own_keys(self) -> &'static [&'static str] {
+        match self {
+            Table::NatSessions => &["inside", "public", "remote", "protocol", "state"],
+            Table::NatBindings => &["inside", "public", "protocol"],
+            Table::NatPools => &["public", "protocol"],
+            _ => &[],
+        }
+    }
+
+    /// How many rows are shown unless more are asked for; `None` for all of them.
+    const fn rows_default(self) -> Option<usize> {
+        match self {
+            Table::Flows | Table::NatSessions | Table::NatBindings => Some(ROWS_DEFAULT),
+            _ => None,
         }
     }
 }
@@ -71,12 +110,9 @@ impl FromStr for Table {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Table, String> {
-        let name = |t: &&Table| t.name() == text;
-        let names = || Table::value_variants().iter().map(|t| t.name()).collect::<Vec<_>>().join(", ");
-        Table::value_variants()
-            .iter()
-            .find(name)
-            .copied()
+        let names = || Table::all().map(Table::name).collect::<Vec<_>>().join(", ");
+        Table::all()
+            .find(|table| table.name() == text)
             .ok_or_else(|| format!("there is no table `{text}`; ask for one of {}", names()))
     }
 }
@@ -91,10 +127,64 @@ pub struct Filter {
     /// Rows of this network only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// At most so many rows; flows have a limit of [`FLOWS_DEFAULT`] without it.
+    /// At most so many rows; tables that grow with traffic have a limit of [`ROWS_DEFAULT`] without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// NAT: inside addresses (an address or a subnet) and perhaps their port: `10.1.1.7:4000`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
+    /// NAT: public addresses or a VIP by name, and perhaps the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<String>,
+    /// NAT: remote addresses and perhaps their port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// NAT: `tcp`, `udp`, `icmp` or a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// NAT: a TCP state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
-/// How many flows are shown unless more are asked for.
-pub const FLOWS_DEFAULT: usize = 100;
+impl Filter {
+    /// Adds `key=value`, as it is given to `show nat`.
+    ///
+    /// # Errors
+    /// A sentence: no such key, or no `=`.
+    pub fn add(&mut self, text: &str) -> Result<(), String> {
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| format!("the filter `{text}` is not KEY=VALUE"))?;
+        let field = match key {
+            "vpc" => &mut self.vpc,
+            "inside" => &mut self.inside,
+            "public" => &mut self.public,
+            "remote" => &mut self.remote,
+            "protocol" => &mut self.protocol,
+            "state" => &mut self.state,
+            _ => {
+                return Err(format!(
+                    "there is no filter `{key}`; use vpc, inside, public, remote, protocol or state"
+                ));
+            }
+        };
+        *field = Some(value.to_owned());
+        Ok(())
+    }
+
+    /// Refuses keys that a table does not have.
+    fn fits(&self, table: Table) -> Result<(), String> {
+        let given = [
+            ("inside", &self.inside),
+            ("public", &self.public),
+            ("remote", &self.remote),
+            ("protocol", &self.protocol),
+            ("state", &self.state),
+        ];
+        let extra = given.iter().find(|(key, value)| value.is_some() && !table.own_keys().contains(key));
+        extra.map_or(Ok(()), |(key, _)| Err(format!("the table {} has no filter `{key}`", table.name())))
+    }
+}
+
+/// How many rows of tables that grow with traffic are shown unless more are asked for.
+pub const ROWS_DEFAULT: usize = 100;

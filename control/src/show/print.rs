@@ -4,8 +4,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use serde::de::DeserializeOwned;
 
 use super::{
-    DropRow, FlowRow, NeighborRow, NetworkRow, PortRow, RouteRow, StatusRow, Table, VipRow, VpcRow, VtepRow,
-    WorkerRow,
+    BindingRow, DropRow, FlowRow, NeighborRow, NetworkRow, PoolRow, PortRow, RouteRow, SessionRow, StatusRow,
+    Table, VipRow, VpcRow, VtepRow, WorkerRow,
 };
 
 /// A row of a table for people.
@@ -35,6 +35,9 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
         Table::Vteps => grid::<VtepRow>(json),
         Table::Flows => grid::<FlowRow>(json),
         Table::Drops => grid::<DropRow>(json),
+        Table::NatSessions => grid::<SessionRow>(json),
+        Table::NatBindings => grid::<BindingRow>(json),
+        Table::NatPools => grid::<PoolRow>(json),
     }
 }
 

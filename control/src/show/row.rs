@@ -1,13 +1,18 @@
 //! The rows of every table.
 
+mod nat;
 mod vip;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::vip::VipRow;
+pub use self::{
+    nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
+    vip::VipRow,
+};
 use super::print::{Columns, age, percent, yes};
+use crate::nat::protocol_name;
 
 /// The gateway as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -438,17 +443,11 @@ impl Columns for FlowRow {
         &["from", "source", "destination", "protocol", "to", "next mac", "vtep", "packets", "bytes", "idle"];
 
     fn cells(&self) -> Vec<String> {
-        let protocol = match self.protocol {
-            1 => "icmp".to_owned(),
-            6 => "tcp".to_owned(),
-            17 => "udp".to_owned(),
-            other => other.to_string(),
-        };
         vec![
             self.network.clone(),
             format!("{}:{}", self.source, self.source_port),
             format!("{}:{}", self.destination, self.destination_port),
-            protocol,
+            protocol_name(self.protocol),
             self.egress.clone(),
             self.mac.clone().unwrap_or_default(),
             self.vtep.map(|v| v.to_string()).unwrap_or_default(),

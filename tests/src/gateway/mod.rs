@@ -14,6 +14,7 @@
 mod ledger;
 mod sent;
 mod station;
+mod told;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -106,7 +106,7 @@ mod tests {
             control_restarts: 0,
             now,
         };
-        let json = collect(source, Table::Vips, filter).unwrap().to_string();
+        let json = collect(source, Table::Vips, filter).unwrap().json;
         let text = print::table(Table::Vips, &json).unwrap();
         text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     }

@@ -9,6 +9,7 @@ mod fragment;
 mod icmp;
 mod local;
 mod nat;
+mod nat_view;
 mod resolve;
 mod route;
 mod vlan;

@@ -21,7 +21,7 @@ fn services(with: &str) -> String {
 }
 
 /// A gateway with [`SERVICES`], VM 10.1.1.7 behind SNAT, VM 10.1.2.9 behind forwards, the router upstream.
-fn nat() -> (Gateway, Station, Station, Station) {
+pub(super) fn nat() -> (Gateway, Station, Station, Station) {
     nat_with(SERVICES)
 }
 
@@ -34,7 +34,7 @@ fn nat_with(services_text: &str) -> (Gateway, Station, Station, Station) {
 }
 
 /// Sends a packet to the world; returns the port or identifier of the shared address that it came out with.
-fn out(gw: &mut Gateway, from: &Station, packet: &str) -> u16 {
+pub(super) fn out(gw: &mut Gateway, from: &Station, packet: &str) -> u16 {
     let words = gw.from(from, packet).words();
     let [frame] = &words[..] else { panic!("{packet}: {words:?}") };
     let after = |mark: &str| {
