@@ -111,7 +111,7 @@ async fn reload(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn scrape(State(shared): State<Arc<Shared>>) -> Response {
-    ([(CONTENT_TYPE, TEXT_FORMAT)], shared.metrics()).into_response()
+    ([(CONTENT_TYPE, TEXT_FORMAT)], shared.metrics().await).into_response()
 }
 
 fn refuse(status: StatusCode, error: &str) -> Response {

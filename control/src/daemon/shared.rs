@@ -23,6 +23,7 @@ use crate::{
     gateway::Gateway,
     local::LocalEvent,
     metrics::{self, Sample},
+    nat::Census,
     show::{Collection, Device, Filter, Rows, Source, Table},
 };
 
@@ -111,8 +112,16 @@ impl Shared {
         })
     }
 
-    /// All metrics.
-    pub(super) fn metrics(&self) -> String {
+    /// All metrics. Other tasks run while port blocks are counted.
+    pub(super) async fn metrics(&self) -> String {
+        let mut census = Census::default();
+        while census.step(&self.gateway()) {
+            yield_now().await;
+        }
+        self.render(census)
+    }
+
+    fn render(&self, census: Census) -> String {
         let (mut gateway, seen) = (self.gateway(), self.seen());
         let port = |(id, device): (&Id, &Device)| Some((gateway.desired().port(id)?, device.sample));
         let sample = Sample {
@@ -120,6 +129,7 @@ impl Shared {
             buffers: seen.buffers,
             uptime_s: self.now().0 / 1_000_000_000,
             control_restarts: self.restarts.load(Relaxed),
+            census,
             local: seen.local,
             live: gateway.is_live(),
         };

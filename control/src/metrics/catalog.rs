@@ -115,6 +115,18 @@ catalog! {
     NEIGHBOURS_MAX = Gauge "tidegate_neighbours_max" [];
     /// What the ARP state machine counted.
     NEIGHBOUR_EVENTS = Counter "tidegate_neighbour_events_total" ["event"];
+    /// Translated connections (SNAT, port forwards) of a VPC router with services, half-open ones included.
+    NAT_SESSIONS = Gauge "tidegate_nat_sessions" ["vpc"];
+    /// Ports of a VIP of SNAT, from 1024 on: `used` by sessions, `leased` (free, in blocks of VMs), `free` for any VM, `held` by other services.
+    NAT_PORTS = Gauge "tidegate_nat_ports" ["vpc", "vip", "protocol", "state"];
+    /// VMs with translated sessions or ports.
+    NAT_VMS = Gauge "tidegate_nat_vms" [];
+    /// As many as there may be (`limits.nat_vms`).
+    NAT_VMS_MAX = Gauge "tidegate_nat_vms_max" [];
+    /// Port blocks that VMs have, of all VIPs.
+    NAT_BLOCKS = Gauge "tidegate_nat_blocks" [];
+    /// As many as there may be (`limits.nat_blocks`).
+    NAT_BLOCKS_MAX = Gauge "tidegate_nat_blocks_max" [];
     /// Configured routes of a routing table, in force or not.
     ROUTES = Gauge "tidegate_routes" ["table", "state"];
 }

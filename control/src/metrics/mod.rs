@@ -8,18 +8,21 @@ pub mod catalog;
 pub mod reasons;
 mod sheet;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tidegate_fastpath::{
     counter::{BURST_CLASSES, Counters},
     reason::{DropReason, Event, PuntReason},
+    table::nat::Space,
     types::{NetId, PortId},
 };
 
 use self::sheet::Sheet;
 use crate::{
+    config::{Id, TableKey},
     gateway::{Gateway, RingEvent},
     local::LocalEvent,
+    nat::{Census, Pool, pools, protocol_name},
     neighbour::{NeighbourEvent, Phase},
     state::NetKey,
 };
@@ -52,6 +55,8 @@ pub struct Sample {
     pub uptime_s: u64,
     /// Starts of the control thread after a fault.
     pub control_restarts: u64,
+    /// Ports of VIPs.
+    pub census: Census,
     /// What local delivery counted, by [`LocalEvent::index`].
     pub local: [u64; LocalEvent::COUNT],
 }
@@ -78,6 +83,7 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     }
     rings(&mut sheet, gateway);
     tables(&mut sheet, gateway);
+    nat(&mut sheet, gateway, &sample.census);
     sheet.encode()
 }
 
@@ -187,6 +193,35 @@ fn tables(sheet: &mut Sheet, gateway: &Gateway) {
     }
 }
 
+/// Address translation: per VPC and VIP, never per VM.
+fn nat(sheet: &mut Sheet, gateway: &Gateway, census: &Census) {
+    let (desired, usage) = (gateway.desired(), gateway.nat().usage());
+    sheet.set(&catalog::NAT_VMS, &[], usage.vms as u64);
+    sheet.set(&catalog::NAT_VMS_MAX, &[], usage.vms_max as u64);
+    sheet.set(&catalog::NAT_BLOCKS, &[], usage.blocks as u64);
+    sheet.set(&catalog::NAT_BLOCKS_MAX, &[], usage.blocks_max as u64);
+    let vpcs: BTreeSet<&Id> = desired.config().services().map(|service| service.vpc()).collect();
+    for vpc in vpcs {
+        if let Some(vrf) = desired.vrf(&TableKey::Vpc(vpc.clone())) {
+            sheet.set(&catalog::NAT_SESSIONS, &[vpc.as_str()], gateway.nat().vpc_sessions(vrf).into());
+        }
+    }
+    for Pool { vip, vpc } in pools(desired.config()) {
+        let Some(id) = desired.vip(&vip.id) else { continue };
+        let Some(table) = gateway.compiled().tables.vip(id) else { continue };
+        for space in Space::ALL {
+            let ports = census.usage(id, table, space);
+            let protocol = protocol_name(space.protocol());
+            for (state, ports) in
+                [("used", ports.used), ("leased", ports.leased), ("free", ports.free), ("held", ports.held)]
+            {
+                let labels = [vpc.as_str(), vip.id.as_str(), &protocol, state];
+                sheet.set(&catalog::NAT_PORTS, &labels, ports.into());
+            }
+        }
+    }
+}
+
 /// The labels of networks: (VPC, network); the VPC is empty for ports and public networks.
 struct Networks(HashMap<NetId, (String, String)>);
 
@@ -227,7 +262,10 @@ mod tests {
     use crate::{config, state::NetKey};
 
     fn gateway() -> Gateway {
-        let text = include_str!("../../../docs/examples/minimal.yaml");
+        gateway_of(include_str!("../../../docs/examples/minimal.yaml"))
+    }
+
+    fn gateway_of(text: &str) -> Gateway {
         let config = config::parse(text).unwrap();
         let (gateway, _workers) = Gateway::new(config, HashMap::new(), Nanos(0), 1).unwrap();
         gateway
@@ -252,12 +290,36 @@ mod tests {
         let text = render(&gateway(), &Sample { live: true, ..Sample::default() });
         for metric in catalog::ALL {
             let rare = metric.name.contains("_network_")
+                || ["tidegate_nat_sessions", "tidegate_nat_ports"].contains(&metric.name)
                 || metric.name.starts_with("tidegate_drops")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));
             assert_eq!(there, !rare, "{}", metric.name);
         }
         assert!(text.contains("tidegate_config_generation_live 1\n"));
+    }
+
+    #[test]
+    fn a_vip_of_snat_shows_before_anybody_uses_it_and_an_eip_shows_no_ports() {
+        let gateway = gateway_of(include_str!("../../../docs/examples/nat.yaml"));
+        let mut sample = Sample::default();
+        while sample.census.step(&gateway) {}
+        let text = render(&gateway, &sample);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("tidegate_nat_")).collect();
+        // `shared` also has 80, 443 and 2201-2210/tcp; those below 1024 are not for SNAT anyway.
+        for line in [
+            r#"tidegate_nat_ports{protocol="tcp",state="free",vip="shared",vpc="vpc-1"} 64502"#,
+            r#"tidegate_nat_ports{protocol="tcp",state="held",vip="shared",vpc="vpc-1"} 10"#,
+            r#"tidegate_nat_ports{protocol="udp",state="free",vip="pool-b",vpc="vpc-1"} 64512"#,
+            r#"tidegate_nat_sessions{vpc="vpc-2"} 0"#,
+            "tidegate_nat_vms_max 16384",
+            "tidegate_nat_blocks_max 131072",
+        ] {
+            assert!(lines.contains(&line), "{line} is not in {lines:#?}");
+        }
+        // Four VIPs of SNAT, three protocols, four states; two VPCs; four numbers of the whole.
+        assert_eq!(lines.len(), 4 * 3 * 4 + 2 + 4);
+        assert!(!text.contains(r#"vip="mail""#) && !text.contains(r#"vip="spare""#));
     }
 
     /// Prometheus' own tool reads the page, where it is installed.
