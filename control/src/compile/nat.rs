@@ -60,8 +60,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The routes that follow: to VIPs in the table of their public network; out of a VPC to its own VIPs, and to
-    /// everywhere where something translates what leaves.
+    /// The routes that follow: to VIPs in the table of their public network; out of a VPC to its own VIPs and to everywhere.
+    /// A VPC with forwards alone needs the way out for their answers.
     pub(super) fn routes(&self) -> impl Iterator<Item = Static> {
         let to_vips = self.vips.iter().map(|owned| {
             let target = match self.exit {
@@ -70,9 +70,7 @@ impl Part {
             };
             Static { destination: owned.vip.address.into(), priority: ALWAYS, target }
         });
-        let leaves =
-            |exit: &Arc<Exit>| exit.rest.is_some() || !exit.by_net.is_empty() || !exit.eips.is_empty();
-        let everywhere = self.exit.as_ref().filter(|exit| leaves(exit)).map(|_| Static {
+        let everywhere = self.exit.as_ref().map(|_| Static {
             destination: Ipv4Net::default(),
             priority: GATEWAY_PRIORITY,
             target: Target::Exit(None),

@@ -53,15 +53,23 @@ impl<B: Buffer> Engine<B> {
             return Err(Stop::Related(Side::Source));
         }
         let known = self.known(round, packet)?;
+        // Answers of a forward leave by the forward, whatever the VM has besides.
+        if let Some(Program { translation, egress, .. }) =
+            known.filter(|k| k.translation.service() == Service::Forward)
+        {
+            let way = self.way_out(tables, egress, key.destination())?;
+            return Ok(translated(tables, packet, way, translation, packet.vrf));
+        }
         let exit =
             tables.vrf(packet.vrf).and_then(|vrf| vrf.exit.as_deref()).ok_or(DropReason::NotTranslated)?;
         let leave = exit.leave(packet.origin.net, key.source(), key.destination());
-        let leave = leave.ok_or(DropReason::NotTranslated)?;
-        if let Leave::Snat(_) = leave
-            && key.is_fragment()
-        {
-            return self.as_first_fragment(round, packet);
+        if key.is_fragment() {
+            match (self.as_first_fragment(round, packet), leave) {
+                (Err(Stop::NoPorts), Some(Leave::Eip(_))) => {}
+                (done, _) => return done,
+            }
         }
+        let leave = leave.ok_or(DropReason::NotTranslated)?;
         match leave {
             Leave::Eip(id) => {
                 let vip = tables.vip(id).ok_or(DropReason::NotTranslated)?;
@@ -74,7 +82,7 @@ impl<B: Buffer> Engine<B> {
                 let public = public_net(tables, snat).ok_or(DropReason::NotTranslated)?;
                 let way = self.way_out(tables, public, key.destination())?;
                 match known {
-                    Some(translation) => Ok(translated(tables, packet, way, translation, packet.vrf)),
+                    Some(known) => Ok(translated(tables, packet, way, known.translation, packet.vrf)),
                     None => self.open_outward(round, packet, snat, public, way),
                 }
             }
@@ -95,7 +103,7 @@ impl<B: Buffer> Engine<B> {
         if packet.related {
             return Err(Stop::Related(Side::Destination));
         }
-        if let Some((translation, inside)) = self.known_inward(round, packet)? {
+        if let Some(Program { translation, inside, .. }) = self.known(round, packet)? {
             let way = self.way_in(tables, Inside { vrf: inside, address: translation.address() })?;
             return Ok(translated(tables, packet, way, translation, inside));
         }
@@ -162,31 +170,21 @@ impl<B: Buffer> Engine<B> {
         self.open_inward(round, packet, program, Some((id, space)))
     }
 
-    /// The translation of an outward flow that was open before and still may be; ends it where it may not.
+    /// The session of a flow that was open before and still may be; ends it where it may not.
     fn known(
         &mut self,
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
-    ) -> Result<Option<Translation>, Stop> {
+    ) -> Result<Option<Program>, Stop> {
         let Some((_, program)) = self.flows.find(&packet.key) else { return Ok(None) };
         if !program.translation.is_session() {
             return Ok(None);
         }
         if translation::is_legal(round.tables, &packet.key, &program) {
-            return Ok(Some(program.translation));
+            return Ok(Some(program));
         }
         self.end(round.tables, &packet.key, &program).map_err(|_| Stop::Wait(None))?;
         Ok(None)
-    }
-
-    /// The same inward, with the routing table of the inside.
-    fn known_inward(
-        &mut self,
-        round: &Round<impl Io<Buffer = B>>,
-        packet: &Packet,
-    ) -> Result<Option<(Translation, VrfId)>, Stop> {
-        let inside = self.flows.find(&packet.key).map(|(_, program)| program.inside);
-        Ok(self.known(round, packet)?.zip(inside))
     }
 
     /// Out through a public network. An address of ours there, public or the gateway's own, is reached inside the gateway.

@@ -16,7 +16,7 @@ use crate::{
 pub fn error_for(reason: DropReason, egress: Option<Mtu>) -> Option<IcmpError> {
     match reason {
         DropReason::TtlExceeded => Some(IcmpError::TimeExceeded),
-        DropReason::NoRoute => Some(IcmpError::NetUnreachable),
+        DropReason::NoRoute | DropReason::NotTranslated => Some(IcmpError::NetUnreachable),
         DropReason::NeighbourUnresolved => Some(IcmpError::HostUnreachable),
         // RFC 5508 REQ-8: a new flow that cannot have a session.
         DropReason::PortsExhausted

@@ -103,7 +103,7 @@ fn routes_lead_to_vips_and_out_of_vpcs() {
     assert!(matches!(lookup(inet, "203.0.113.77"), Hop::Connected(_)));
     let out = |vpc| ["198.51.100.1", "203.0.113.93", "203.0.113.95"].map(|to| lookup(vrf(&desired, vpc), to));
     assert_eq!(out("vpc-1"), [Hop::Exit; 3], "SNAT: everything");
-    assert_eq!(out("vpc-2"), [Hop::NoRoute, Hop::NoRoute, Hop::Exit], "port forwards only: its own VIPs");
+    assert_eq!(out("vpc-2"), [Hop::Exit; 3], "port forwards only: their answers");
     let shown = |vrf| {
         let views = compiled.routes(vrf).iter().map(|route| route.view(&desired));
         let services = views.filter(|view| matches!(view.kind, RouteKind::Exit | RouteKind::Vip));

@@ -173,8 +173,9 @@ snats:
     );
     let b = gw.vm("red-2", "10.1.2.9", HOST2);
     gw.take_moved();
-    gw.from(&b, "udp 10.1.2.9:1 > 8.8.8.8:2").nothing();
-    gw.moved(["flow_miss", "not_translated"]);
+    let sent = "udp 10.1.2.9:1 > 8.8.8.8:2";
+    gw.from(&b, sent).to(&b, &format!("icmp no-net 10.1.2.1 > 10.1.2.9 tos=192 | {sent}"));
+    gw.moved(["flow_miss", "not_translated", "icmp_error"]);
 }
 
 #[test]
@@ -441,4 +442,47 @@ fn what_cannot_be_translated_is_dropped_by_name() {
         gw.from(&up, &format!("ip 8.8.8.8 > 203.0.113.93 proto=17 ipid={id} off=1408 len=30")).nothing();
     }
     assert!(gw.take_moved()["fragment_hold_full"] > 100);
+}
+
+#[test]
+fn a_forward_needs_no_other_service_of_its_vpc() {
+    let (mut gw, _, b, up) = nat_with(
+        "
+vips:
+  - { id: shared, public_network: public, address: 203.0.113.93 }
+port_forwards:
+  - { id: ssh, vip: shared, protocol: tcp, ports: 2222, vpc: red, address: 10.1.2.9, target_ports: 22 }
+",
+    );
+    gw.from(&up, "tcp 9.9.9.9:5 > 203.0.113.93:2222 S").to(&b, "tcp 9.9.9.9:5 > 10.1.2.9:22 S");
+    gw.from(&b, "tcp 10.1.2.9:22 > 9.9.9.9:5 SA ttl=64")
+        .to(&up, "tcp 203.0.113.93:2222 > 9.9.9.9:5 SA ttl=63");
+    // Nothing else leaves.
+    gw.take_moved();
+    let sent = "tcp 10.1.2.9:22 > 9.9.9.9:6 S";
+    gw.from(&b, sent).to(&b, &format!("icmp no-net 10.1.2.1 > 10.1.2.9 tos=192 | {sent}"));
+    gw.moved(["flow_miss", "not_translated", "icmp_error"]);
+}
+
+#[test]
+fn a_forward_to_a_vm_with_an_address_of_its_own_answers_from_the_forward() {
+    let (mut gw, _, b, up) = nat_with(
+        &SERVICES
+            .replace(", allowed_cidr: 198.51.100.0/24", "")
+            .replace("vpc: red, address: 10.1.1.8 }", "vpc: red, address: 10.1.2.9 }"),
+    );
+    gw.from(&up, "tcp 9.9.9.9:5 > 203.0.113.93:2222 S").to(&b, "tcp 9.9.9.9:5 > 10.1.2.9:22 S");
+    gw.from(&b, "tcp 10.1.2.9:22 > 9.9.9.9:5 SA ttl=64")
+        .to(&up, "tcp 203.0.113.93:2222 > 9.9.9.9:5 SA ttl=63");
+    gw.from(&b, "icmp no-port 10.1.2.9 > 9.9.9.9 ttl=64 | tcp 9.9.9.9:5 > 10.1.2.9:22 S ttl=63")
+        .to(&up, "icmp no-port 203.0.113.93 > 9.9.9.9 ttl=63 | tcp 9.9.9.9:5 > 203.0.113.93:2222 S ttl=63");
+    gw.from(&b, "tcp 10.1.2.9:22 > 9.9.9.9:6 S").to(&up, "tcp 203.0.113.94:22 > 9.9.9.9:6 S");
+    // A datagram of each in fragments.
+    gw.from(&up, "udp 9.9.9.9:5 > 203.0.113.93:5353").to(&b, "udp 9.9.9.9:5 > 10.1.2.9:53");
+    for (ports, id, public) in [("53 > 9.9.9.9:5", 7, 93), ("54 > 8.8.8.8:5", 8, 94)] {
+        let remote = ports.split(' ').nth(2).unwrap().split(':').next().unwrap();
+        gw.from(&b, &format!("udp 10.1.2.9:{ports} mf ipid={id} len=1400")).ignore();
+        gw.from(&b, &format!("ip 10.1.2.9 > {remote} proto=17 ipid={id} off=1408 len=30"))
+            .to(&up, &format!("ip 203.0.113.{public} > {remote} proto=17 ipid={id} off=1408 len=30"));
+    }
 }
