@@ -13,15 +13,16 @@ offered() { apt-cache show "$1" >/dev/null 2>&1; }
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or later first (https://rustup.rs)" >&2; exit 1; }
 command -v dpkg-query >/dev/null || {
     echo "this is no Debian: install DPDK 22.11 or later with its headers, pkg-config, a C compiler, libclang, iproute2," \
-         "iperf3, tcpdump, ping, ethtool, strace, curl and codespell by hand" >&2
+         "iperf3, tcpdump, ping, ethtool, strace, curl, nc, nginx, traceroute, socat, dig, dnsmasq and codespell by hand" >&2
     exit 0
 }
 
 # The LLVM major of rustc, so that the linker inlines DPDK's C into Rust; without it the build is plain, and slower.
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-need=$(missing libdpdk-dev pkg-config iproute2 iputils-ping iperf3 tcpdump ethtool strace curl nftables ca-certificates)
+need=$(missing libdpdk-dev pkg-config iproute2 iputils-ping iperf3 tcpdump ethtool strace curl nftables ca-certificates \
+               netcat-openbsd nginx-light)
 lto=$(missing "clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev")
-[ "$what" = build ] || need="$need$(missing codespell prometheus)"
+[ "$what" = build ] || need="$need$(missing codespell prometheus traceroute socat bind9-dnsutils dnsmasq-base)"
 
 if [ -n "$need$lto" ]; then
     export DEBIAN_FRONTEND=noninteractive
@@ -29,6 +30,12 @@ if [ -n "$need$lto" ]; then
     if [ -n "$lto" ] && ! offered "clang-$llvm"; then
         echo "no clang-$llvm here: the build will be plain, without inlining of DPDK's C functions"
         lto=$(missing clang libclang-dev)
+    fi
+    # Debian starts servers when it installs them. Ours run in namespaces of the tests, these would take ports of the machine.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null && as_root chmod +x $policy
+        trap 'as_root rm -f $policy' EXIT
     fi
     # shellcheck disable=SC2086 # lists of words
     [ -z "$need$lto" ] || as_root apt-get install -qq -y --no-install-recommends $need $lto

@@ -2,13 +2,15 @@
 //! gateway process between them. Everything carries the name of its process and goes away with it: on drop, on panic, on
 //! SIGINT and SIGTERM; what a killed run left behind is removed by the next one.
 //!
-//! It needs root and `iproute2`, `ping`, `iperf3`, `tcpdump`, `ethtool`, `strace` (`make deps`).
+//! It needs root and what `make deps` installs.
 
 pub mod gateway;
 pub mod host;
+pub mod internet;
 pub mod netns;
 pub mod probe;
 pub mod process;
+pub mod service;
 pub mod site;
 pub mod stream;
 pub mod vlan;
@@ -27,6 +29,7 @@ use anyhow::{Result, bail};
 pub use self::{
     gateway::Gateway,
     host::{ComputeHost, Underlay, Vm},
+    internet::Internet,
     netns::Netns,
     site::Site,
 };

@@ -68,6 +68,16 @@ pub fn ping(from: &Netns, to: &str, options: &str) -> Result<Pings> {
     Ok(pings)
 }
 
+/// The hops that `traceroute` found with one probe each; `*` for one that kept silent.
+///
+/// # Errors
+/// When it cannot run.
+pub fn traceroute(from: &Netns, to: &str, options: &str) -> Result<Vec<String>> {
+    let text = from.run(&format!("traceroute -n -q 1 -w 2 -m 8 {options} {to}"))?;
+    let hops = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
+    Ok(hops.map(str::to_owned).collect())
+}
+
 /// What `iperf3` measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {

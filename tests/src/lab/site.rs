@@ -59,7 +59,32 @@ pub fn config() -> Value {
     serde_saphyr::from_str(TEXT).expect("site.yaml is YAML")
 }
 
-/// The same as text, for people to read.
+/// The same with [`SERVICES`] on public addresses instead of routes that say the way out and back.
+///
+/// # Panics
+/// When `nat.yaml` is no YAML.
+pub fn config_with_services() -> Value {
+    let mut config = config();
+    if let Some(routes) = config["routes"].as_array_mut() {
+        routes.retain(|route| route["blackhole"] == json!(true));
+    }
+    let services: Value = serde_saphyr::from_str(SERVICES).expect("nat.yaml is YAML");
+    for (kind, list) in services.as_object().expect("nat.yaml has keys") {
+        config[kind] = list.clone();
+    }
+    config
+}
+
+/// The services as text.
+pub const SERVICES: &str = include_str!("nat.yaml");
+
+/// The public address that SNAT and the port forwards share.
+pub const SHARED: &str = "203.0.113.93";
+
+/// The public address that app has to itself.
+pub const OWN: &str = "203.0.113.94";
+
+/// The usual configuration as text, for people to read.
 pub const TEXT: &str = include_str!("site.yaml");
 
 impl Site {

@@ -9,6 +9,8 @@ mod itself;
 mod jumbo;
 mod lifecycle;
 mod local;
+mod nat;
+mod nat_path;
 mod neighbour;
 mod path_mtu;
 mod pcap;
