@@ -5,9 +5,10 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use tidegate_tests::lab::{
-    Lab, Site, Vm,
+    Internet, Lab, Site, Vm, internet,
     probe::{Capture, iperf3, ping},
-    site::{self, OUTSIDE},
+    service::{Web, curl_text, nc_listen, nc_say},
+    site::{self, OWN, SHARED},
 };
 
 const PICTURE: &str = r#"
@@ -15,15 +16,17 @@ const PICTURE: &str = r#"
      web 192.168.20.154  VNI 222  on host1              web2 192.168.20.154  VNI 300  on host2
      app 192.168.21.10   VNI 223  on host2              app2 192.168.21.10   VNI 301  on host1
      db  192.168.22.10   VNI 224  on host1
+     203.0.113.93  SNAT of vpc-1; TCP 2222, 2223, 2224 to port 23 of web, app, db
+     203.0.113.94  of app alone
 
-   +---------------------+                                        +-----------------------+
-   | host1               |    +--------+    +---------------+     | upstream              |
-   | bridge, kernel VXLAN+----+        |    |   tidegate    |     | 203.0.113.1           |
-   | 10.172.11.11        |    |underlay+----+ 10.172.11.91  +-----+                       |
-   +---------------------+    | switch | TAP| DPDK, one     | TAP | 198.51.100.10 outside |
-   | host2               |    |        |    | polling worker|     +-----------------------+
-   | bridge, kernel VXLAN+----+        |    +---------------+
-   | 10.172.11.12        |    +--------+     203.0.113.2
+   +---------------------+                                        +------------------------+
+   | host1               |    +--------+    +---------------+     | upstream 203.0.113.1   |
+   | bridge, kernel VXLAN+----+        |    |   tidegate    |     | neighbour 203.0.113.50 |
+   | 10.172.11.11        |    |underlay+----+ 10.172.11.91  +-----+   |                    |
+   +---------------------+    | switch | TAP| DPDK, one     | TAP | transit                |
+   | host2               |    |        |    | polling worker|     |   |                    |
+   | bridge, kernel VXLAN+----+        |    +---------------+     | server 192.0.2.10      |
+   | 10.172.11.12        |    +--------+     203.0.113.2          +------------------------+
    +---------------------+
 "#;
 
@@ -94,12 +97,13 @@ fn demo() -> Result<bool> {
     let start = Instant::now();
     let lab = Lab::new()?;
     println!("{PICTURE}");
-    let mut site = Site::new(lab, &site::config())?;
+    let mut site = Site::new(lab, &site::config_with_services())?;
+    let internet = Internet::behind(&site)?;
     println!("The gateway runs in namespace {}. Its ports:\n", site.gateway.netns().name());
     println!("{}", site.gateway.show("ports")?);
 
     let mut table = Table::default();
-    let seen = look(&mut site, &mut table);
+    let seen = look(&mut site, &internet, &mut table);
     table.print();
     seen?;
     let held = table.0.iter().all(|row| row.ok);
@@ -108,14 +112,16 @@ fn demo() -> Result<bool> {
     Ok(held)
 }
 
-fn look(site: &mut Site, table: &mut Table) -> Result<()> {
+fn look(site: &mut Site, internet: &Internet, table: &mut Table) -> Result<()> {
     inside_a_vpc(site, table)?;
     between_vpcs(site, table)?;
     blackhole(site, table)?;
-    table.reaches(&site.web, "outside", OUTSIDE, 63)?;
+    public_addresses(site, internet, table)?;
+    port_forwards(site, internet, table)?;
     stream(site, table)?;
     books(site, table)?;
     println!("Its routes for vpc-1:\n\n{}", site.gateway.show("routes vpc-1")?);
+    println!("Who has what of its public addresses:\n\n{}", site.gateway.show("vips")?);
     println!("Why packets were dropped:\n\n{}", site.gateway.show("drops")?);
     ends(site, table)
 }
@@ -180,6 +186,39 @@ fn blackhole(site: &Site, table: &mut Table) -> Result<()> {
         line.split_whitespace().collect::<Vec<_>>().join(" "),
         ok,
     );
+    Ok(())
+}
+
+/// Out by SNAT and by an address of a VM's own; a public address that answers for itself.
+fn public_addresses(site: &Site, internet: &Internet, table: &mut Table) -> Result<()> {
+    // Upstream and transit take one hop each, too.
+    table.reaches(&site.web, "the server", internet::SERVER, 61)?;
+    let _nginx = Web::start(&internet.server, "server")?;
+    for (vm, address) in [(&site.web, SHARED), (&site.db, SHARED), (&site.app, OWN)] {
+        let seen = curl_text(vm.netns(), &format!("http://{}/who", internet::SERVER))?;
+        let ok = seen == address;
+        table.row(format!("{} curls the server, which sees", vm.name()), address, seen, ok);
+    }
+    let pings = ping(&internet.server, SHARED, "-c 2 -i 0.1")?;
+    let seen = format!("{} replies", pings.received);
+    table.row(format!("server pings {SHARED}"), "2 replies", seen, pings.all_answered());
+    Ok(())
+}
+
+/// The walk of the seed article: three VMs run `nc -l 23`, a machine on the public network says hello to each.
+fn port_forwards(site: &Site, internet: &Internet, table: &mut Table) -> Result<()> {
+    for (vm, port, name) in
+        [(&site.web, 2222, "vpc-ins1"), (&site.app, 2223, "vpc-ins2"), (&site.db, 2224, "vpc-ins3")]
+    {
+        let hello = format!("hello {name}");
+        let mut nc = nc_listen(vm.netns(), 23)?;
+        nc_say(&internet.neighbour, SHARED, port, &hello)?;
+        nc.wait()?;
+        let heard = nc.text();
+        let what = format!("nc {SHARED} {port}: {name} ({}) hears", vm.name());
+        let ok = heard == hello;
+        table.row(what, hello, heard, ok);
+    }
     Ok(())
 }
 
