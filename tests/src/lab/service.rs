@@ -1,10 +1,10 @@
-//! Servers and clients that people use: `nginx` and `curl`, `dnsmasq`, `nc`, `socat`.
+//! Servers and clients that people use: `nginx` and `curl`, `dnsmasq`, `nc`, `socat`, `vsftpd`.
 
 use std::{
     fs::{self, File},
     io::Write,
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
@@ -153,6 +153,31 @@ pub fn udp_exchange(from: &Netns, address: &str, port: u16, datagram: &[u8]) -> 
     let mut command = from.command("socat");
     command.args(["-b", "65536", "-t", "1", "-", &format!("UDP4:{address}:{port}")]);
     finished(command.stdin(File::open(file.path())?).output()?, address)
+}
+
+/// A `vsftpd` on port 21 that gives the files of `dir` to everybody.
+///
+/// # Errors
+/// When it does not start.
+pub fn ftp_server(netns: &Netns, dir: &Path) -> Result<Running> {
+    let empty = dir.join("empty");
+    fs::create_dir(&empty)?;
+    let file = dir.join("vsftpd.conf");
+    let root = dir.display();
+    fs::write(
+        &file,
+        format!(
+            "listen=YES\nbackground=NO\nanonymous_enable=YES\nanon_root={root}\nsecure_chroot_dir={}\n\
+             connect_from_port_20=YES\nseccomp_sandbox=NO\n",
+            empty.display()
+        ),
+    )?;
+    let mut command = netns.command("vsftpd");
+    command.arg(file);
+    let ftp = Running::start(command)?;
+    wait_for("vsftpd to answer", || netns.enter(|| TcpStream::connect("127.0.0.1:21")).ok()?.ok())
+        .with_context(|| ftp.text())?;
+    Ok(ftp)
 }
 
 fn finished(out: Output, whom: &str) -> Result<Vec<u8>> {

@@ -1,13 +1,13 @@
 //! Public addresses with the programs that people use.
 
-use std::thread;
+use std::{os::unix::fs::PermissionsExt, thread};
 
 use serde_json::json;
 use tidegate_tests::lab::{
     Internet, Netns, Site,
     internet::SERVER,
     probe::ping,
-    service::{Web, curl, curl_text, dig, dns_server, nc_listen, nc_say, numbered},
+    service::{Web, curl, curl_text, dig, dns_server, ftp_server, nc_listen, nc_say, numbered},
     site::{OWN, SHARED, config_with_services},
     stream::Datagrams,
     wait_for,
@@ -191,4 +191,25 @@ fn a_forward_that_is_removed_ends_and_nothing_else_notices() {
     let gone = curl_text(server, "http://203.0.113.93:8080/name").unwrap_err().to_string();
     assert!(gone.contains("exit status: 28"), "{gone}");
     assert!(site.books().unwrap().balance());
+}
+
+/// There is no helper for FTP: who asks to be called back names an address that nobody outside reaches.
+#[test]
+fn ftp_works_in_passive_mode_and_not_in_active_mode() {
+    let Some((internet, site)) = site() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o555)).unwrap();
+    let content = numbered(1 << 20);
+    std::fs::write(dir.path().join("file"), &content).unwrap();
+    let _ftp = ftp_server(&internet.server, dir.path()).unwrap();
+    let url = format!("ftp://{SERVER}/file");
+    for vm in [&site.web, &site.app] {
+        for passive in ["--disable-epsv", "--ftp-pasv"] {
+            assert!(curl(vm.netns(), &url, passive).unwrap() == content, "{} {passive}", vm.name());
+        }
+        for active in ["--ftp-port - --disable-eprt", "--ftp-port -"] {
+            let why = curl(vm.netns(), &url, active).unwrap_err().to_string();
+            assert!(why.contains("exit status: 30"), "{} {active}: {why}", vm.name());
+        }
+    }
 }
