@@ -225,7 +225,8 @@ fn tunnel_headers<'a>(outer: &Ipv4, segment: &'a [u8]) -> Result<(u32, &'a [u8])
     if outer.is_fragment() {
         return Err(DropReason::VxlanFragment);
     }
-    if outer.source().is_multicast() || outer.source().is_broadcast() || outer.source().is_unspecified() {
+    // It may be learned as a tunnel end and sent to.
+    if !ipv4::may_send(outer.source()) {
         return Err(DropReason::MartianSource);
     }
     let head = udp::parse(segment).ok_or(DropReason::VxlanTruncated)?;

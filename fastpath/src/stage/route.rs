@@ -13,6 +13,7 @@ use crate::{
         neighbour::{NeighbourTable, Reach},
     },
     types::{NetId, VipId, VrfId},
+    wire::ipv4,
 };
 
 /// Between how many routing tables a packet may be handed on (VPC to public network and back is two).
@@ -50,7 +51,9 @@ pub fn decide(
     key: &FlowKey,
     origin: &Origin,
 ) -> Result<Decision, DropReason> {
-    check_source(key.source())?;
+    if !ipv4::may_send(key.source()) {
+        return Err(DropReason::MartianSource);
+    }
     check_destination(key.destination())?;
     let (egress, ip) = match resolve(tables, vrf, key.destination())? {
         Leads::To(net, ip) => (net, ip),
@@ -109,15 +112,6 @@ pub fn resolve(tables: &Tables, mut vrf: VrfId, destination: Ipv4Addr) -> Result
         }
     }
     Err(DropReason::RouteUnusable)
-}
-
-/// RFC 1812 §5.3.7: addresses that no host may send from.
-#[inline(always)]
-fn check_source(source: Ipv4Addr) -> Result<(), DropReason> {
-    match source.octets()[0] {
-        0 | 127 | 224.. => Err(DropReason::MartianSource),
-        _ => Ok(()),
-    }
 }
 
 /// RFC 1812 §5.3.7 and §5.3.4: addresses that are never forwarded to.

@@ -154,6 +154,12 @@ impl Ipv4 {
     }
 }
 
+/// Whether a host may send from this address: not from 0/8, 127/8, a group, 240/4 (RFC 1812 §5.3.7).
+#[inline(always)]
+pub const fn may_send(source: Ipv4Addr) -> bool {
+    !matches!(source.octets()[0], 0 | 127 | 224..)
+}
+
 /// Checks and reads the header at the front of `packet`: version, lengths, header checksum (RFC 1812 §5.2.2, 1 to 5), and
 /// the options where there are any.
 ///

@@ -189,3 +189,15 @@ fn an_address_change_of_our_tunnel_end_is_followed() {
     gw.rx("underlay", &a.sends(THERE)).ignore();
     assert_eq!(gw.take_moved().get("flow_hit"), None, "the old tunnel end must not decap");
 }
+
+#[test]
+fn a_tunnel_end_with_an_address_that_no_host_may_have_is_not_heard() {
+    let (mut gw, a, b) = red();
+    for host in ["0.31.2.1", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+        gw.from(&a.at(host), "udp 10.1.1.7:4000 > 10.1.2.9:53").nothing();
+        gw.moved(["martian_source"]);
+        gw.from(&a.at(host), &a.gratuitous()).nothing();
+        gw.moved(["martian_source"]);
+    }
+    gw.from(&b, "udp 10.1.2.9:53 > 10.1.1.7:4000").to(&a, "udp 10.1.2.9:53 > 10.1.1.7:4000");
+}
