@@ -35,7 +35,7 @@ const STATIONS: [(&str, &str, &str); 18] = [
 ];
 
 /// Whom they talk to; above that, addresses near the stations.
-const TO: [[u8; 4]; 28] = [
+const TO: [[u8; 4]; 30] = [
     [10, 1, 1, 7],
     [10, 1, 2, 9],
     [10, 1, 3, 7],
@@ -64,6 +64,8 @@ const TO: [[u8; 4]; 28] = [
     [240, 0, 0, 1],
     [10, 1, 1, 0],
     [8, 8, 8, 8],
+    [203, 0, 113, 93],
+    [203, 0, 113, 94],
 ];
 
 /// A station, and what its packets have in front on our port.

@@ -340,16 +340,38 @@ fn parse_configs() -> Vec<Config> {
         small.replace("- { id: red }", "- { id: red, flow_tracking: false }"),
         small.replace("mtu: 1450", "mtu: 600"),
         format!("{small}  - {{ public_network: public, destination: 198.51.100.0/24, via_vpc: red }}\n"),
+        format!("{small}{SERVICES}"),
+        format!("{}{SERVICES}", small.replace("- { id: red }", QUOTAS)),
     ];
     let tiny = |text: &String| {
         let mut config = config::parse(text).unwrap_or_else(|problems| panic!("{problems}"));
         // Below what a file may ask for.
         let limits = &mut config.gateway.limits;
         (limits.flows, limits.neighbours, limits.ring) = (64, 64, 32);
+        (limits.nat_vms, limits.nat_blocks) = (4, 6);
+        // No longer than other flows, so that nothing is left where a script ends.
+        let timeouts = &mut config.gateway.timeouts;
+        (timeouts.nat_tcp_established_s, timeouts.nat_tcp_transitory_s) = (50, 20);
+        (timeouts.nat_udp_s, timeouts.nat_icmp_s, timeouts.nat_other_s) = (30, 10, 40);
         config
     };
     texts.iter().map(tiny).collect()
 }
+
+/// Public addresses, with few ports and short lives.
+const SERVICES: &str = "
+vips:
+  - { id: shared, public_network: public, address: 203.0.113.93 }
+  - { id: whole, public_network: public, address: 203.0.113.94 }
+snats:
+  - { id: out, network: red-1, vips: [shared], ports_per_vm: 64 }
+eips:
+  - { id: one, vip: whole, vpc: red, address: 10.1.3.7 }
+port_forwards:
+  - { id: tcp, vip: shared, protocol: tcp, ports: 1-512, vpc: red, address: 10.1.1.7 }
+  - { id: udp, vip: shared, protocol: udp, ports: 1-512, vpc: red, address: 10.1.2.9, allowed_cidr: 203.0.113.0/26 }
+";
+const QUOTAS: &str = "- { id: red, quotas: { sessions: 6, vm_sessions: 4, new_sessions_per_second: 5, vm_new_sessions_per_second: 3 } }";
 
 /// The ARP frames by which hosts and VMs make themselves known.
 fn meeting(tables: &Tables) -> Vec<(PortId, Vec<u8>)> {
