@@ -372,8 +372,9 @@ fn child() {
                 }
             });
         }
-        println!("\nready");
-        std::io::stdout().flush().unwrap();
+        let mut out = std::io::stdout();
+        writeln!(out, "\nready").unwrap();
+        out.flush().unwrap();
     });
 }
 
