@@ -2,13 +2,17 @@
 //! frames travel in boxes that go round between the two sides. Each side counts what it is refused.
 //!
 //! Notices are small facts for control (learn this, resolve that); punts are whole packets for local delivery; injects
-//! are frames that control wants sent.
+//! are frames that control wants sent. What the session log is told has a ring of its own, so that it can fill up alone.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::types::{MacAddr, NetId, VrfId};
+use crate::{
+    nat::Block,
+    stage::translation::Connection,
+    types::{MacAddr, Nanos, NetId, VrfId},
+};
 
 /// Largest frame that crosses a ring: a jumbo packet with an Ethernet header.
 pub const FRAME_MAX: usize = 9216 + 32;
@@ -48,6 +52,28 @@ pub enum Notice {
         /// Outer source address of the frame.
         vtep: Ipv4Addr,
     },
+}
+
+/// What happened to public ports and sessions, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatEvent {
+    /// The time of the worker's round.
+    pub at: Nanos,
+    /// What.
+    pub what: NatChange,
+}
+
+/// What the session log is told. At most 40 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatChange {
+    /// A VM got a port block.
+    Leased(Block),
+    /// The VM's last port of the block is free.
+    GivenBack(Block),
+    /// A translated connection began.
+    Opened(Connection),
+    /// It ended.
+    Ended(Connection),
 }
 
 /// Where an injected frame goes.
@@ -127,23 +153,30 @@ impl<M: Copy> FrameRing<M> {
     }
 }
 
-/// All rings of one worker. The worker pushes notices and punts and pops injects; control the reverse.
+/// Places in the ring of the session log for each place in the others: a session is two events, and many may open while
+/// control compiles.
+const LOG_PLACES: usize = 16;
+
+/// All rings of one worker. The worker pushes notices, punts and what it logs, and pops injects; control the reverse.
 #[derive(Clone, Debug)]
 pub struct Rings {
     /// Worker to control.
     pub notices: Arc<ArrayQueue<Notice>>,
     /// Worker to control: IPv4 packets for the gateway's own addresses in a routing table.
     pub punts: Arc<FrameRing<VrfId>>,
+    /// Worker to control: what the session log is told.
+    pub nat_log: Arc<ArrayQueue<NatEvent>>,
     /// Control to worker.
     pub injects: Arc<FrameRing<InjectTo>>,
 }
 
 impl Rings {
-    /// Rings of `len` places each.
+    /// Rings of `len` places each, and 16 times as many for the session log.
     pub fn new(len: usize) -> Rings {
         Rings {
             notices: Arc::new(ArrayQueue::new(len)),
             punts: Arc::new(FrameRing::new(len, VrfId(0))),
+            nat_log: Arc::new(ArrayQueue::new(len * LOG_PLACES)),
             injects: Arc::new(FrameRing::new(len, InjectTo::Route(VrfId(0)))),
         }
     }
@@ -152,6 +185,11 @@ impl Rings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_of_the_session_log_is_small() {
+        assert!(size_of::<NatChange>() <= 40, "{}", size_of::<NatChange>());
+    }
 
     #[test]
     fn a_full_ring_refuses_and_a_read_frame_makes_room() {

@@ -21,6 +21,7 @@
 mod exits;
 mod first;
 mod fragment;
+mod log;
 mod nat;
 mod own;
 mod session;

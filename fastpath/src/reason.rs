@@ -207,6 +207,8 @@ reasons! {
         SessionOpen = "session_open",
         /// Translated sessions ended.
         SessionEnd = "session_end",
+        /// Port blocks and sessions that the session log was not told of: its ring was full.
+        LogFull = "log_full",
         /// Translated packets that went on to another address of ours.
         Hairpin = "hairpin",
         /// Fragmented datagrams of translated flows whose ports were noted.

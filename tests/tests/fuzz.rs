@@ -27,7 +27,7 @@ const OUT_OF_REACH: [&str; 2] = [
 ];
 
 /// What scripts do not provoke yet: no configuration of theirs has public addresses with services.
-const NOT_YET: [&str; 21] = [
+const NOT_YET: [&str; 22] = [
     "address_ambiguous",
     "forward_denied",
     "fragment_hold_full",
@@ -36,6 +36,7 @@ const NOT_YET: [&str; 21] = [
     "fragment_unmatched",
     "hairpin",
     "icmp_error_translated",
+    "log_full",
     "no_service",
     "no_session",
     "not_translated",

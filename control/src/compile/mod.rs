@@ -14,7 +14,7 @@ use std::{
 };
 
 use tidegate_fastpath::{
-    table::{Link, Net, Port, Tables, Vtep, vni::VniTable},
+    table::{Link, Net, Port, Tables, Vtep, nat::Logged, vni::VniTable},
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
@@ -54,6 +54,15 @@ pub struct Compiled {
     vnis: Vec<VniEntry>,
     /// Which ports of VIPs are leased; kept as long as a VIP is.
     leased: Leased,
+}
+
+/// What workers tell the session log.
+fn logged(desired: &Desired) -> Logged {
+    match &desired.config().gateway.nat_log {
+        None => Logged::Nothing,
+        Some(log) if log.sessions => Logged::Sessions,
+        Some(_) => Logged::Blocks,
+    }
 }
 
 /// Which network a VNI is on a tunnel end.
@@ -97,6 +106,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             nets,
             vrfs,
             vips: services.vips,
+            logged: logged(desired),
         },
         routes: built
             .iter()

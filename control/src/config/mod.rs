@@ -15,7 +15,7 @@ mod tree;
 
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -140,6 +140,8 @@ pub struct Gateway {
     pub ports: Vec<Port>,
     /// Where `/metrics` is served; `None` for nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Who had which public address and port; `None` for no log.
+    pub nat_log: Option<NatLog>,
     /// Directory of what outlives the process.
     pub state: PathBuf,
     /// Unix socket of the tools.
@@ -148,6 +150,28 @@ pub struct Gateway {
     pub limits: Limits,
     /// Times of ageing.
     pub timeouts: Timeouts,
+}
+
+/// The session log: where it goes. Not both of `file` and `ipfix` are `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatLog {
+    /// Sessions too, not only port blocks.
+    pub sessions: bool,
+    /// JSON lines are added to it.
+    pub file: Option<PathBuf>,
+    /// A collector.
+    pub ipfix: Option<Ipfix>,
+}
+
+/// An IPFIX collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipfix {
+    /// Its address and UDP port.
+    pub collector: SocketAddr,
+    /// The address to send from, of the same family.
+    pub source: Option<IpAddr>,
+    /// RFC 7011 §3.1.
+    pub observation_domain: u32,
 }
 
 /// A port.

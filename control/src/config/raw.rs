@@ -2,12 +2,16 @@
 //! comment is what `docs/config.md` says about it. Addresses and the like are kept as text, so that a wrong one is
 //! reported by the check beside all others. Nothing past `check` sees these types.
 
+mod log;
 mod nat;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip};
+pub use self::{
+    log::{RawIpfix, RawNatLog},
+    nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
+};
 
 /// Ranges and defaults of numeric keys: the one place where they stand. The schema, the manual and the check read them.
 pub(crate) mod range {
@@ -68,6 +72,8 @@ pub(crate) mod range {
     pub(crate) const NAT_UDP_DEFAULT: u64 = 300;
     pub(crate) const NAT_ICMP_DEFAULT: u64 = 60;
     pub(crate) const NAT_OTHER_DEFAULT: u64 = 600;
+    pub(crate) const OBSERVATION_DOMAIN_MAX: u64 = u32::MAX as u64;
+    pub(crate) const OBSERVATION_DOMAIN_DEFAULT: u64 = 1;
 }
 use range as r;
 
@@ -77,8 +83,8 @@ pub type Unbuilt = serde_json::Value;
 /// The whole document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawConfig {
-    /// This host: workers, ports, limits. A reload changes `addresses`, `gateway` and `mtu` of ports and the
-    /// times of neighbours; all else needs a restart.
+    /// This host: workers, ports, limits. A reload changes `addresses`, `gateway` and `mtu` of ports, the
+    /// times of neighbours and `nat_log`; all else needs a restart.
     #[schemars(required)]
     pub gateway: Option<RawGateway>,
     /// VXLAN underlays: a VNI range and the tunnel end that serves it.
@@ -149,6 +155,8 @@ pub struct RawGateway {
     pub ports: Option<Vec<RawPort>>,
     /// Where Prometheus reads; without it no metrics are served.
     pub metrics: Option<RawMetrics>,
+    /// Who had which public address and port, and when; without it nothing is logged.
+    pub nat_log: Option<RawNatLog>,
     /// The REST API.
     #[schemars(extend("x-unbuilt" = "the REST API"))]
     pub api: Option<Unbuilt>,
@@ -217,7 +225,7 @@ pub struct RawLimits {
     /// VPC networks, public networks and ports with addresses together.
     #[schemars(range(min = r::NETWORKS_MIN, max = r::NETWORKS_MAX), extend("default" = r::NETWORKS_DEFAULT))]
     pub networks: Option<u64>,
-    /// Places in each ring between a worker and the control thread.
+    /// Places in each ring between a worker and the control thread; 16 times as many in the one of `nat_log`.
     #[schemars(range(min = r::RING_MIN, max = r::RING_MAX), extend("default" = r::RING_DEFAULT))]
     pub ring: Option<u64>,
     /// Packets that each worker keeps while neighbours are resolved; a quarter as many more of VMs that moved.

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     local::{self, Delivery, LocalEvent},
     log::Watch,
+    nat::log::NatLogger,
 };
 
 /// Between two looks at the rings while nothing happens.
@@ -60,6 +61,7 @@ struct Run {
     delivery: Delivery,
     servers: Vec<JoinHandle<()>>,
     watch: Watch,
+    nat_log: NatLogger,
     every_second: Interval,
     hangup: Signal,
 }
@@ -119,6 +121,7 @@ impl<P: Ports> Control<'_, P> {
         info!("stopping");
         run.servers.iter().for_each(JoinHandle::abort);
         run.delivery.close();
+        run.nat_log.close();
         Ok(ending)
     }
 
@@ -129,8 +132,10 @@ impl<P: Ports> Control<'_, P> {
         // Only the first run is fresh: what it made is taken over after a fault.
         let delivery = Delivery::new(self.place.socket.clone(), std::mem::take(&mut self.fresh));
         let hangup = signal(SignalKind::hangup())?;
-        let mut run = Run { delivery, servers, watch: Watch::default(), every_second, hangup };
+        let nat_log = NatLogger::new(Arc::clone(&self.shared.nat_log));
+        let mut run = Run { delivery, servers, watch: Watch::default(), nat_log, every_second, hangup };
         self.want_namespaces(&mut run);
+        self.open_log(&mut run);
         Ok(run)
     }
 
@@ -142,6 +147,7 @@ impl<P: Ports> Control<'_, P> {
             run.delivery.deliver(punted.vrf, &punted.packet);
         }
         done += run.delivery.receive(&mut gateway, RECEIVE_MAX);
+        done += run.nat_log.take(&mut gateway, self.shared.now());
         done > 0
     }
 
@@ -150,7 +156,13 @@ impl<P: Ports> Control<'_, P> {
         if result.is_ok() {
             self.want_namespaces(run);
         }
+        // Also where nothing has changed: the file may have been renamed.
+        self.open_log(run);
         result
+    }
+
+    fn open_log(&self, run: &mut Run) {
+        run.nat_log.open(self.shared.gateway().desired().config().gateway.nat_log.clone());
     }
 
     fn want_namespaces(&self, run: &mut Run) {

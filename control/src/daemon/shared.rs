@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -23,7 +23,7 @@ use crate::{
     gateway::Gateway,
     local::LocalEvent,
     metrics::{self, Sample},
-    nat::Census,
+    nat::{Census, log::LogCounts},
     show::{Collection, Device, Filter, Rows, Source, Table},
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     gateway: Mutex<Gateway>,
     seen: Mutex<Seen>,
     restarts: AtomicU64,
+    /// What the session log counted.
+    pub(super) nat_log: Arc<LogCounts>,
     start: Instant,
     pub(super) commands: mpsc::Sender<Command>,
 }
@@ -59,6 +61,7 @@ impl Shared {
             gateway: Mutex::new(gateway),
             seen: Mutex::default(),
             restarts: AtomicU64::new(0),
+            nat_log: Arc::default(),
             start: Instant::now(),
             commands,
         }
@@ -130,6 +133,7 @@ impl Shared {
             uptime_s: self.now().0 / 1_000_000_000,
             control_restarts: self.restarts.load(Relaxed),
             census,
+            nat_log: self.nat_log.all(),
             local: seen.local,
             live: gateway.is_live(),
         };

@@ -20,7 +20,7 @@ use std::{
 
 use thiserror::Error;
 use tidegate_fastpath::{
-    channel::{InjectTo, Rings},
+    channel::{InjectTo, NatEvent, Rings},
     counter::Counters,
     flow::{FlowReader, FlowTable, FlowTableError, FlowTimeouts},
     nat::{Nat, NatLimits},
@@ -163,6 +163,11 @@ impl Gateway {
     /// The oldest packet for the gateway's own addresses.
     pub fn take_punted(&mut self) -> Option<Punted> {
         self.rings.take_punted()
+    }
+
+    /// What the workers told the session log, at most `most` events of each; the oldest first.
+    pub fn take_log(&mut self, most: usize) -> Vec<NatEvent> {
+        self.rings.take_log(most)
     }
 
     /// Sends an IPv4 packet as if it had come from the gateway itself. False when no worker has room for it.

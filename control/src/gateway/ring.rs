@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use tidegate_fastpath::{
-    channel::{InjectTo, Notice, Rings},
+    channel::{InjectTo, NatEvent, Notice, Rings},
     types::VrfId,
 };
 
@@ -65,6 +65,16 @@ impl RingSide {
                 taken += 1;
             }
         }
+        taken
+    }
+
+    /// Takes what the workers told the session log, at most `most` of each worker; the oldest first.
+    pub(super) fn take_log(&mut self, most: usize) -> Vec<NatEvent> {
+        let mut taken: Vec<NatEvent> = Vec::new();
+        for ring in &self.rings {
+            taken.extend(std::iter::from_fn(|| ring.nat_log.pop()).take(most));
+        }
+        taken.sort_by_key(|event| event.at.0);
         taken
     }
 

@@ -127,6 +127,8 @@ catalog! {
     NAT_BLOCKS = Gauge "tidegate_nat_blocks" [];
     /// As many as there may be (`limits.nat_blocks`).
     NAT_BLOCKS_MAX = Gauge "tidegate_nat_blocks_max" [];
+    /// Records of the session log (`gateway.nat_log`), by what became of them. Those that a worker could not hand over are `tidegate_events_total{event="log_full"}`.
+    NAT_LOG_EVENTS = Counter "tidegate_nat_log_events_total" ["event"];
     /// Configured routes of a routing table, in force or not.
     ROUTES = Gauge "tidegate_routes" ["table", "state"];
 }

@@ -22,7 +22,7 @@ use crate::{
     config::{Id, TableKey},
     gateway::{Gateway, RingEvent},
     local::LocalEvent,
-    nat::{Census, Pool, pools, protocol_name},
+    nat::{Census, LogEvent, Pool, pools, protocol_name},
     neighbour::{NeighbourEvent, Phase},
     state::NetKey,
 };
@@ -57,6 +57,8 @@ pub struct Sample {
     pub control_restarts: u64,
     /// Ports of VIPs.
     pub census: Census,
+    /// What the session log counted, by [`LogEvent::index`].
+    pub nat_log: [u64; LogEvent::COUNT],
     /// What local delivery counted, by [`LocalEvent::index`].
     pub local: [u64; LocalEvent::COUNT],
 }
@@ -70,6 +72,9 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     sheet.set(&catalog::GENERATION_LIVE, &[], u64::from(sample.live));
     sheet.set(&catalog::UPTIME, &[], sample.uptime_s);
     sheet.set(&catalog::CONTROL_RESTARTS, &[], sample.control_restarts);
+    for event in LogEvent::ALL {
+        sheet.set(&catalog::NAT_LOG_EVENTS, &[event.label()], sample.nat_log[event.index()]);
+    }
     for event in LocalEvent::ALL {
         sheet.set(&catalog::LOCAL_EVENTS, &[event.label()], sample.local[event.index()]);
     }
@@ -165,6 +170,7 @@ fn rings(sheet: &mut Sheet, gateway: &Gateway) {
         let worker = worker.to_string();
         sheet.set(&catalog::RING_FILL, &["notices", &worker], rings.notices.len() as u64);
         sheet.set(&catalog::RING_FILL, &["punts", &worker], rings.punts.len() as u64);
+        sheet.set(&catalog::RING_FILL, &["nat_log", &worker], rings.nat_log.len() as u64);
         sheet.set(&catalog::RING_FILL, &["injects", &worker], rings.injects.len() as u64);
     }
     for event in RingEvent::ALL {
@@ -305,7 +311,10 @@ mod tests {
         let mut sample = Sample::default();
         while sample.census.step(&gateway) {}
         let text = render(&gateway, &sample);
-        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("tidegate_nat_")).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("tidegate_nat_") && !line.contains("_log_"))
+            .collect();
         // `shared` also has 80, 443 and 2201-2210/tcp; those below 1024 are not for SNAT anyway.
         for line in [
             r#"tidegate_nat_ports{protocol="tcp",state="free",vip="shared",vpc="vpc-1"} 64502"#,

@@ -2,7 +2,7 @@
 
 use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
 
-use crate::{gateway::RingEvent, local::LocalEvent, neighbour::NeighbourEvent};
+use crate::{gateway::RingEvent, local::LocalEvent, nat::LogEvent, neighbour::NeighbourEvent};
 
 /// The page.
 pub fn page() -> String {
@@ -28,6 +28,12 @@ pub fn page() -> String {
         "Events",
         "happened beside, ends no packet",
         Event::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Session log events",
+        "of `gateway.nat_log`, in records",
+        LogEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
     );
     let neighbours = NeighbourEvent::ALL.iter().map(|r| (r.label(), r.phrase()));
     section(&mut page, "Neighbour events", "of the ARP state machine", neighbours);

@@ -1,10 +1,15 @@
-//! What control knows of address translation beyond the configuration: who uses how much of which public address.
+//! What control knows of address translation beyond the configuration: who uses how much of which public address, and the
+//! log of who had it.
 
 mod census;
+pub mod log;
 
 use tidegate_fastpath::flow::session::Service;
 
-pub use self::census::{Census, PORTS, Pool, pools};
+pub use self::{
+    census::{Census, PORTS, Pool, pools},
+    log::LogEvent,
+};
 
 /// A protocol as an operator reads it: a word where there is one, else the number.
 pub fn protocol_name(protocol: u8) -> String {

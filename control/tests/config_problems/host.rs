@@ -32,6 +32,34 @@ fn the_gateway() {
             &[("/gateway/metrics/listen", json!("127.0.0.1:0"))],
             &["gateway.metrics.listen: 127.0.0.1:0 has no port; give a TCP port above 0"],
         ),
+        (&[("/gateway/nat_log", json!({ "file": "/var/log/tidegate/nat.log", "sessions": true }))], &[]),
+        (&[("/gateway/nat_log", json!({ "ipfix": { "collector": "[2001:db8::1]:4739" } }))], &[]),
+        (
+            &[("/gateway/nat_log", json!({ "sessions": true }))],
+            &["gateway.nat_log: has nowhere to write to; give `file` or `ipfix`, or remove the key"],
+        ),
+        (
+            &[("/gateway/nat_log", json!({ "file": "nat.log", "ipfix": {} }))],
+            &[
+                "gateway.nat_log.ipfix.collector: is missing; give an address and a port, as in 127.0.0.1:9472",
+                "gateway.nat_log.file: nat.log is no absolute path; begin with /",
+            ],
+        ),
+        (
+            &[("/gateway/nat_log", json!({ "ipfix": { "collector": "0.0.0.0:4739", "source": "me" } }))],
+            &[
+                "gateway.nat_log.ipfix.collector: 0.0.0.0:4739 is nobody's address and port; give those of the collector",
+            ],
+        ),
+        (
+            &[(
+                "/gateway/nat_log",
+                json!({ "ipfix": { "collector": "192.0.2.7:4739", "source": "2001:db8::1" } }),
+            )],
+            &[
+                "gateway.nat_log.ipfix.source: 2001:db8::1 cannot send to 192.0.2.7:4739: one is IPv4, one is IPv6; give two of one kind",
+            ],
+        ),
         (&[("/gateway/state", json!("var"))], &["gateway.state: var is no absolute path; begin with /"]),
         (
             &[("/gateway/control_socket", json!(format!("/{}", "x".repeat(107))))],

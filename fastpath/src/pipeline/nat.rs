@@ -183,7 +183,7 @@ impl<B: Buffer> Engine<B> {
         if translation::is_legal(round.tables, &packet.key, &program) {
             return Ok(Some(program));
         }
-        self.end(round.tables, &packet.key, &program).map_err(|_| Stop::Wait(None))?;
+        self.end(round.tables, &packet.key, &program, round.now).map_err(|_| Stop::Wait(None))?;
         Ok(None)
     }
 

@@ -8,12 +8,13 @@ use super::{
 };
 use crate::{
     buffer::Buffer,
+    channel::NatChange,
     flow::{
         FlowKey, FlowWorker, NotLearned, Program,
         session::{Service, TcpSeen, Translation},
     },
     io::Io,
-    nat::{Lease, Mapping, NoVm, OverQuota, Vm},
+    nat::{Block, Lease, Mapping, NoVm, OverQuota, Vm},
     reason::{DropReason, Event},
     stage::translation::{self, Connection},
     table::{
@@ -36,11 +37,13 @@ struct Public {
     port: u16,
     /// The leased port, and whether it is held for this session already.
     lease: Option<(Mapping, bool)>,
+    /// The block of that port, if it was leased just now.
+    block: Option<Block>,
 }
 
 impl Public {
     fn of(mapping: Mapping, held: bool) -> Public {
-        Public { address: mapping.address, port: mapping.port, lease: Some((mapping, held)) }
+        Public { address: mapping.address, port: mapping.port, lease: Some((mapping, held)), block: None }
     }
 }
 
@@ -66,7 +69,7 @@ impl<B: Buffer> Engine<B> {
         if packet.tcp.has_rst() {
             return Err(DropReason::NoSession.into());
         }
-        let (tables, key, now) = (round.tables, &packet.key, round.now.tick());
+        let (tables, key, now) = (round.tables, &packet.key, round.now);
         let inside = Inside { vrf: packet.vrf, address: key.source() };
         let nat = Arc::clone(&self.nat);
         let mut vm = nat.vm(inside)?;
@@ -75,6 +78,9 @@ impl<B: Buffer> Engine<B> {
             Some(space) => search.port(&mut vm, snat, space, packet.hash.0)?,
             None => search.address(snat)?,
         };
+        if let Some(block) = public_end.block {
+            self.log(tables, now, NatChange::Leased(block));
+        }
         let there = Translation::new(Service::Snat, Side::Source, public_end.address, public_end.port);
         let program = translated(tables, packet, way, there, packet.vrf);
         if taken == Taken::Ours {
@@ -114,7 +120,7 @@ impl<B: Buffer> Engine<B> {
         };
         let there = Translation::new(home.service(), Side::Source, address, port);
         let outward = (key.answer(program.egress, home), undecided(packet.origin.net, there, vrf));
-        self.open(tables, &mut vm, [(*key, program), outward], lease, round.now.tick())?;
+        self.open(tables, &mut vm, [(*key, program), outward], lease, round.now)?;
         Ok(program)
     }
 
@@ -125,7 +131,7 @@ impl<B: Buffer> Engine<B> {
         vm: &mut Vm<'_>,
         pair: [(FlowKey, Program); 2],
         lease: Option<(Mapping, bool)>,
-        now: Tick,
+        now: Nanos,
     ) -> Result<(), Stop> {
         let held = match lease {
             Some((mapping, false)) if !vm.hold(&tables.vips, mapping) => {
@@ -133,10 +139,18 @@ impl<B: Buffer> Engine<B> {
             }
             lease => lease.map(|(mapping, _)| mapping),
         };
-        let opened = self.store_both(tables, vm, &pair, now);
+        let opened = self.store_both(tables, vm, &pair, now.tick());
         match (opened, held) {
-            (Ok(()), _) => self.counters.event(Event::SessionOpen),
-            (Err(_), Some(mapping)) => drop(vm.release(&tables.vips, mapping)),
+            (Ok(()), _) => {
+                self.counters.event(Event::SessionOpen);
+                let [(key, program), _] = &pair;
+                self.log(tables, now, NatChange::Opened(Connection::of(key, program)));
+            }
+            (Err(_), Some(mapping)) => {
+                if let Some(block) = vm.release(&tables.vips, mapping) {
+                    self.log(tables, now, NatChange::GivenBack(block));
+                }
+            }
             (Err(_), None) => {}
         }
         opened
@@ -175,6 +189,7 @@ impl<B: Buffer> Engine<B> {
         tables: &Tables,
         key: &FlowKey,
         program: &Program,
+        now: Nanos,
     ) -> Result<(), NotLearned> {
         let connection = Connection::of(key, program);
         let other = key.answer(program.egress, program.translation);
@@ -188,9 +203,14 @@ impl<B: Buffer> Engine<B> {
         self.forget(outward, inward)?;
         if self.flows.forget(inward)? {
             vm.end();
+            self.log(tables, now, NatChange::Ended(connection));
             if let (Some(space), Service::Snat) = (Space::of(connection.protocol), connection.service) {
                 let vip = translation::vip_at(tables, connection.public, connection.address);
-                vm.release_port(&tables.vips, vip, space, connection.port);
+                if let Some(block) = vm.release_port(&tables.vips, vip, space, connection.port) {
+                    // The address stays known, also of a VIP that is gone.
+                    let block = Block { address: connection.address, ..block };
+                    self.log(tables, now, NatChange::GivenBack(block));
+                }
             }
             self.counters.event(Event::SessionEnd);
         }
@@ -226,7 +246,7 @@ impl<B: Buffer> Engine<B> {
             };
             let limit = self.settings.timeouts.of_session(key.protocol(), seen, other_seen);
             // Who is asked later is asked again in the next round.
-            if idle > limit && self.end(tables, key, &program).is_ok() {
+            if idle > limit && self.end(tables, key, &program, now).is_ok() {
                 ended += 1;
             }
         }
@@ -279,8 +299,10 @@ impl Search<'_> {
                 found => return Ok(found),
             },
             None => {
-                if let Ok(Lease { mapping, .. }) = vm.lease(vips, snat, space, self.key.source_port(), seed) {
-                    return Ok((Public::of(mapping, true), Taken::Free));
+                if let Ok(Lease { mapping, block }) =
+                    vm.lease(vips, snat, space, self.key.source_port(), seed)
+                {
+                    return Ok((Public { block, ..Public::of(mapping, true) }, Taken::Free));
                 }
             }
         }
@@ -292,7 +314,8 @@ impl Search<'_> {
     /// An address that no other VM uses with this remote, for a protocol without ports.
     fn address(&self, snat: &Snat) -> Result<(Public, Taken), DropReason> {
         let addresses = snat.vips.iter().filter_map(|id| self.tables.vip(*id)).map(|vip| vip.address);
-        let mut found = addresses.map(|address| self.taken(Public { address, port: 0, lease: None }));
+        let mut found =
+            addresses.map(|address| self.taken(Public { address, port: 0, lease: None, block: None }));
         found.find(|(_, taken)| *taken != Taken::Another).ok_or(DropReason::AddressAmbiguous)
     }
 

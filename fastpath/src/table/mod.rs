@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 
 use self::{
     fib::Fib,
-    nat::{Exit, Quotas, Vip},
+    nat::{Exit, Logged, Quotas, Vip},
     vni::VniTable,
 };
 use crate::types::{MacAddr, Mtu, NetId, PortId, Vid, VipId, Vni, VrfId, VtepId};
@@ -36,6 +36,8 @@ pub struct Tables {
     pub vnis: VniTable,
     /// Public addresses, by [`VipId`]; entries of removed ones are `None`.
     pub vips: Vec<Option<Arc<Vip>>>,
+    /// What the session log wants to know.
+    pub logged: Logged,
 }
 
 /// Most tunnel ends on one gateway (one per VXLAN pool).

@@ -190,6 +190,18 @@ impl Default for Quotas {
     }
 }
 
+/// What workers tell the session log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logged {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Port blocks: who has which ports of a VIP.
+    Blocks,
+    /// These, and every session.
+    Sessions,
+}
+
 /// Ports in a block.
 pub const BLOCK_PORTS: u16 = 64;
 /// Blocks of a VIP per protocol, including those below [`FIRST_PORT`].

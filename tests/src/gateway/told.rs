@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use tidegate_control::show::{Filter, Rows, Source, Table, collect, print};
+use tidegate_control::{
+    nat::log::{Entry, line::line},
+    show::{Filter, Rows, Source, Table, collect, print},
+};
 
 use super::Gateway;
 
@@ -23,6 +26,27 @@ impl Gateway {
             now: self.now,
         };
         collect(source, table, &filter)
+    }
+
+    /// What the session log has been told since the last call, each event in words: what, whose port inside, the public
+    /// address and port, the remote. Times are not shown.
+    ///
+    /// # Panics
+    /// When an event is of a later time than now.
+    pub fn logged(&mut self) -> Vec<String> {
+        const WALL_MS: u64 = 1_772_366_400_000;
+        let events = self.control.take_log(usize::MAX);
+        let entries = events.into_iter().map(|event| Entry::of(event, &self.control, self.now, WALL_MS));
+        let words = |entry: Entry| {
+            assert!(entry.at_ms <= WALL_MS, "{entry:?} is not over yet");
+            let line: serde_json::Value = serde_json::from_str(&line(&entry)).expect("a line of JSON");
+            let keys = ["event", "vpc", "vip", "protocol", "inside", "inside_port", "public", "public_port"];
+            let keys = keys.into_iter().chain(["first_port", "remote", "remote_port", "service"]);
+            let word =
+                |key| line.get(key).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+            keys.filter_map(word).collect::<Vec<_>>().join(" ")
+        };
+        entries.map(words).collect()
     }
 
     /// The same for people: the lines below the head in some order, each with single spaces.

@@ -4,13 +4,13 @@ use std::{collections::HashMap, collections::HashSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::{At, Known, Links, Report, text};
+use super::{At, Known, Links, Report, log::nat_log, text};
 use crate::config::{
     Gateway, Hugepages, LcoreId, Limits, Poll, Port, PortSubnet, Timeouts,
     raw::{RawGateway, RawLimits, RawMetrics, RawPort, RawTimeouts, range as r},
 };
 
-const AT: At<'static> = At { section: "gateway", index: None, id: None };
+pub(super) const AT: At<'static> = At { section: "gateway", index: None, id: None };
 
 /// Checks the section. The gateway comes without its ports, which come beside it.
 pub(super) fn check(
@@ -30,6 +30,7 @@ pub(super) fn check(
     let state = report.read(AT, "state", state, text::path);
     let socket = raw.control_socket.as_deref().or(Some(r::CONTROL_SOCKET_DEFAULT));
     let control_socket = report.read(AT, "control_socket", socket, text::socket_path);
+    let nat_log = raw.nat_log.as_ref().and_then(|raw| nat_log(raw, report));
     let gateway = || {
         Some(Gateway {
             workers,
@@ -42,6 +43,7 @@ pub(super) fn check(
             poll: if raw.poll.as_deref() == Some("adaptive") { Poll::Adaptive } else { Poll::Busy },
             ports: Vec::new(),
             metrics: metrics.flatten(),
+            nat_log,
             state: state?,
             control_socket: control_socket?,
             limits: limits(raw.limits.as_ref().unwrap_or(&RawLimits::default())),

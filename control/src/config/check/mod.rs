@@ -2,6 +2,7 @@
 //! missing or of the wrong type was reported by [`shape`](super::shape) and is passed over here.
 
 mod gateway;
+mod log;
 mod network;
 mod pool;
 mod public;

@@ -1,7 +1,7 @@
 //! Texts to addresses, subnets, ranges and ids: one value, one complaint.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -159,6 +159,19 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
         Ok(_) => wrong("has no port", "give a TCP port above 0"),
         Err(_) => wrong("is no address and port", "give both, as in 127.0.0.1:9472"),
     }
+}
+
+pub(super) fn collector(text: &str) -> Result<SocketAddr, Wrong> {
+    match text.parse::<SocketAddr>() {
+        Ok(to) if to.port() != 0 && !to.ip().is_unspecified() => Ok(to),
+        Ok(_) => wrong("is nobody's address and port", "give those of the collector"),
+        Err(_) => wrong("is no address and port", "give both, as in 192.0.2.7:4739"),
+    }
+}
+
+/// An address of this host in the kernel's own network.
+pub(super) fn own_address(text: &str) -> Result<IpAddr, Wrong> {
+    text.parse().or_else(|_| wrong("is no IP address", "give one of this host, or remove the key"))
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Services of `red`: SNAT and port forwards on .93, VM 10.1.1.8 with .94 to itself.
-const SERVICES: &str = "
+pub(super) const SERVICES: &str = "
 vips:
   - { id: shared, public_network: public, address: 203.0.113.93 }
   - { id: whole, public_network: public, address: 203.0.113.94 }
@@ -26,7 +26,12 @@ pub(super) fn nat() -> (Gateway, Station, Station, Station) {
 }
 
 fn nat_with(services_text: &str) -> (Gateway, Station, Station, Station) {
-    let mut gw = Gateway::start(&services(services_text), crate::WORKERS);
+    nat_on(&services(services_text))
+}
+
+/// The same on a whole document.
+pub(super) fn nat_on(config: &str) -> (Gateway, Station, Station, Station) {
+    let mut gw = Gateway::start(config, crate::WORKERS);
     let (a, b) = (gw.vm("red-1", "10.1.1.7", HOST1), gw.vm("red-2", "10.1.2.9", HOST2));
     let up = gw.vm("public", "203.0.113.1", HOST1);
     gw.take_moved();

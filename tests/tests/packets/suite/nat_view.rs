@@ -1,8 +1,8 @@
-//! What an operator sees of address translation: `show nat`.
+//! What an operator sees of address translation: `show nat`, and what the session log is told.
 
 use tidegate_control::show::Table;
 
-use super::nat::{nat, out};
+use super::nat::{SERVICES, nat, nat_on, out};
 
 #[test]
 fn a_session_is_one_row_with_both_directions() {
@@ -119,4 +119,79 @@ fn pools_say_how_full_they_are_and_who_uses_most() {
     );
     assert_eq!(gw.shown(Table::NatPools, &["public=shared", "protocol=tcp", "vpc=red"]).len(), 1);
     assert!(gw.shown(Table::NatPools, &["vpc=blue"]).is_empty());
+}
+
+/// [`SERVICES`] with a log.
+fn log(what: &str) -> String {
+    let gateway = "gateway:\n";
+    let site = tidegate_tests::gateway::SITE;
+    assert!(site.contains(gateway));
+    site.replacen(gateway, &format!("{gateway}  nat_log: {{ {what} }}\n"), 1) + SERVICES
+}
+
+#[test]
+fn the_log_says_who_had_a_port_and_from_when_to_when() {
+    let (mut gw, a, _, up) = nat_on(&log("file: /nowhere/nat.log, sessions: true"));
+    let port = out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:53");
+    let block = port / 64 * 64;
+    let leased = format!("block_leased red shared udp 10.1.1.7 203.0.113.93 {block}");
+    let session = format!("red shared udp 10.1.1.7 4000 203.0.113.93 {port} 8.8.8.8 53 snat");
+    assert_eq!(gw.logged(), [leased, format!("session_opened {session}")]);
+    out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:54");
+    let second = session.replace("8.8.8.8 53", "8.8.8.8 54");
+    assert_eq!(gw.logged(), [format!("session_opened {second}")]);
+    gw.from(&up, "tcp 8.8.4.4:7 > 203.0.113.93:2222 S").ignore();
+    let forward = "red shared tcp 10.1.2.9 22 203.0.113.93 2222 8.8.4.4 7 port_forward";
+    assert_eq!(gw.logged(), [format!("session_opened {forward}")]);
+    gw.pass(400_000).ignore();
+    let given_back = format!("block_given_back red shared udp 10.1.1.7 203.0.113.93 {block}");
+    let mut ended = gw.logged();
+    let last = ended.iter().rposition(|line| *line == given_back).expect("the block comes back");
+    assert!(ended[..last].iter().filter(|line| line.contains(" udp ")).count() == 2, "{ended:?}");
+    ended.sort_unstable();
+    let end = |of: &str| format!("session_ended {of}");
+    assert_eq!(ended, [given_back, end(forward), end(&session), end(&second)]);
+}
+
+#[test]
+fn the_log_has_blocks_only_unless_sessions_are_wanted_and_a_reload_changes_that() {
+    let (mut gw, a, ..) = nat_on(&log("file: /nowhere/nat.log"));
+    for remote in 1..=3 {
+        out(&mut gw, &a, &format!("udp 10.1.1.7:4000 > 8.8.8.8:{remote}"));
+    }
+    let told = gw.logged();
+    assert!(told.len() == 1 && told[0].starts_with("block_leased"), "{told:?}");
+    gw.reload(&log("file: /nowhere/nat.log, sessions: true")).ignore();
+    out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:4");
+    assert_eq!(gw.logged().len(), 1);
+    let (mut gw, a, ..) = nat();
+    out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:53");
+    assert!(gw.logged().is_empty());
+}
+
+#[test]
+fn what_the_log_has_no_room_for_is_counted_and_sessions_open_all_the_same() {
+    let config = log("file: /nowhere/nat.log, sessions: true").replacen("ring: 256", "ring: 64", 1);
+    let (mut gw, a, ..) = nat_on(&config);
+    for remote in 1..=1_100 {
+        out(&mut gw, &a, &format!("udp 10.1.1.7:4000 > 8.8.8.8:{remote}"));
+    }
+    let moved = gw.take_moved();
+    let told = gw.logged().len() as u64;
+    // One of them for the block.
+    assert_eq!((moved["session_open"], moved["log_full"] + told), (1_100, 1_101));
+    assert!(told >= 1_024);
+}
+
+#[test]
+fn a_block_of_a_vip_that_is_gone_comes_back_with_its_address() {
+    let with_log = log("file: /nowhere/nat.log");
+    let (mut gw, a, ..) = nat_on(&with_log);
+    let port = out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:53");
+    gw.logged();
+    let gone = with_log.split("\nvips:").next().unwrap();
+    gw.reload(gone).ignore();
+    gw.pass(400_000).ignore();
+    let told = gw.logged();
+    assert_eq!(told, [format!("block_given_back red null udp 10.1.1.7 203.0.113.93 {}", port / 64 * 64)]);
 }
