@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context, Result};
@@ -20,6 +20,8 @@ use super::wait_for;
 pub struct Running {
     child: Child,
     output: Arc<Mutex<Vec<String>>>,
+    /// They read its output.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -35,9 +37,8 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?} cannot start"))?;
         let output = Arc::default();
-        collect(child.stdout.take(), &output);
-        collect(child.stderr.take(), &output);
-        Ok(Running { child, output })
+        let readers = [collect(child.stdout.take(), &output), collect(child.stderr.take(), &output)];
+        Ok(Running { child, output, readers: readers.into_iter().flatten().collect() })
     }
 
     /// Waits until a line of its output contains `text`; such a program is ready then.
@@ -73,12 +74,17 @@ impl Running {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it wrote was read.
     ///
     /// # Errors
     /// When it does not end in time.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        wait_for("a process to end", || self.child.try_wait().transpose())?.context("waiting for a process")
+        let status = wait_for("a process to end", || self.child.try_wait().transpose())?
+            .context("waiting for a process")?;
+        // A child of it may hold the streams open; then there is no end to wait for.
+        let read = || self.readers.iter().all(JoinHandle::is_finished).then_some(());
+        let _ = wait_for("the end of its output", read);
+        Ok(status)
     }
 
     /// SIGINT, and waits for the end; for programs that finish their work on it.
@@ -114,12 +120,15 @@ impl Drop for Running {
 }
 
 /// Reads lines on a thread of its own until the stream ends.
-fn collect(stream: Option<impl Read + Send + 'static>, output: &Arc<Mutex<Vec<String>>>) {
-    let Some(stream) = stream else { return };
+fn collect(
+    stream: Option<impl Read + Send + 'static>,
+    output: &Arc<Mutex<Vec<String>>>,
+) -> Option<JoinHandle<()>> {
+    let stream = stream?;
     let output = Arc::clone(output);
-    thread::spawn(move || {
+    Some(thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             output.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
-    });
+    }))
 }
