@@ -75,6 +75,12 @@ fn datagrams_of_8_kib_pass_every_translation_both_ways() {
     let (web, app, db, server) = (site.web.netns(), site.app.netns(), site.db.netns(), &internet.server);
     let _echo = [server, web, app].map(|netns| udp_echo(netns, 7000).unwrap());
     let content = numbered(8192);
+    // Who has not been heard of is asked for first, and not so many fragments may wait for that.
+    for (from, to) in
+        [(web, SERVER), (db, SERVER), (app, SERVER), (server, OWN), (&internet.neighbour, SHARED)]
+    {
+        assert!(ping(from, to, "-c 2 -i 0.2").unwrap().all_answered(), "{to}");
+    }
     for round in 0..3 {
         thread::scope(|scope| {
             let exchanges = [
