@@ -12,9 +12,9 @@ AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 # Of the fuzz targets: address or none. Each has a build of its own.
 SANITIZER ?= address
 
-.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench fuzz fuzz-seeds doc run doctor
+.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what the build and the tests need (Debian packages, Rust components, cargo-deny)
 	@deploy/install-deps.sh all
@@ -36,10 +36,10 @@ check: ## format, lints, licences, spelling
 	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny check --disable-fetch advisories; else echo "advisories not checked: the RustSec database cannot be reached from here"; fi
 	codespell
 
-test: deps check test-core test-dpdk test-lab check-inline test-loom ## everything
+test: deps check test-core test-dpdk test-lab check-inline bench-instructions test-loom ## everything
 
 test-core: ## the part without DPDK and root: unit, packet tables, goldens, properties, architecture
-	$(CARGO) test --workspace --exclude dpdk-sys --no-default-features
+	$(CARGO) test --workspace --exclude dpdk-sys --no-default-features --features tidegate-bench/control
 
 test-dpdk: ## the DPDK rim and the daemon on vdevs, no hugepages
 	$(CARGO) test -p dpdk-sys -p tidegate-fastpath -p tidegate-control --features tidegate-fastpath/dpdk,tidegate-control/dpdk
@@ -61,6 +61,15 @@ check-inline: build ## fail when a call to a DPDK shim function is left in the r
 
 bench: build ## cycles per packet; ARGS="--help" for more
 	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(ARGS)
+
+# Without DPDK, so that it builds in half a minute and counts the same with every DPDK.
+INSTRUCTIONS := $(CARGO) run --profile instructions -p tidegate-bench --no-default-features -- instructions --baseline bench/instructions.json
+
+bench-instructions: ## count instructions per packet; fail when a scenario takes more than bench/instructions.json allows
+	$(INSTRUCTIONS) $(ARGS)
+
+bench-instructions-update: ## write bench/instructions.json anew, when a change of the counts is meant
+	$(INSTRUCTIONS) --update
 
 fuzz: ## run one fuzz target: make fuzz NAME=pipeline ARGS=-max_total_time=60; SANITIZER=none is faster
 	@mkdir -p fuzz/corpus/$(NAME)

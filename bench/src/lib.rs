@@ -3,14 +3,17 @@
 //!
 //! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
-//! first pass was read by an independent parser and found right. `compile` is apart: it tells what control needs for a
-//! configuration.
+//! first pass was read by an independent parser and found right. `instructions` runs the same under callgrind. `compile` is
+//! apart: it tells what control needs for a configuration.
 
 #[cfg(feature = "dpdk")]
 pub mod buffer;
+pub mod build;
+#[cfg(feature = "control")]
 pub mod compile;
 pub mod cycles;
 pub mod gateway;
+pub mod instructions;
 pub mod measurement;
 pub mod oracle;
 pub mod pool;

@@ -4,6 +4,7 @@ use std::{fs, io::Write, path::Path};
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 
 use crate::measurement::Row;
 
@@ -63,12 +64,12 @@ fn cells(row: &Row) -> [String; HEADER.len()] {
     ]
 }
 
-/// Writes the rows as a JSON array to a file, or to standard output for `-`.
+/// Writes something as JSON to a file, or to standard output for `-`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_json(rows: &[Row], to: &Path) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(rows)?;
+pub fn write_json(what: &impl Serialize, to: &Path) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(what)?;
     text.push('\n');
     if to == Path::new("-") {
         std::io::stdout().write_all(text.as_bytes()).context("standard output")

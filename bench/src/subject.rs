@@ -172,7 +172,7 @@ impl<P: Pool> Replay<P> {
     #[cfg(test)]
     pub(crate) fn emitted(&mut self) -> Result<Vec<u8>> {
         self.prepare(1)?;
-        work(&mut self.worker);
+        counted_poll(&mut self.worker);
         let sent = self.worker.io().sent.first().map(|frame| frame.bytes().to_vec());
         self.collect();
         sent.context("nothing was sent")
@@ -206,7 +206,7 @@ impl<P: Pool> Replay<P> {
         while left > 0 {
             let (first, n) = (self.at, self.burst.min(left));
             self.prepare(n)?;
-            work(&mut self.worker);
+            counted_poll(&mut self.worker);
             let done = cycles::now();
             let io = self.worker.io();
             sample.add_if_whole(n as u64, done - io.received_at, 0);
@@ -223,9 +223,10 @@ impl<P: Pool> Replay<P> {
     }
 }
 
-/// What is measured. A function of its own, so that callgrind can count the instructions below it.
+/// What is measured. A function of its own with a name of its own, so that callgrind counts the instructions below it
+/// ([`COUNTED`](crate::instructions::COUNTED)).
 #[inline(never)]
-fn work<P: Pool>(worker: &mut Worker<ReplayIo<P>>) {
+fn counted_poll<P: Pool>(worker: &mut Worker<ReplayIo<P>>) {
     worker.poll();
 }
 
@@ -256,7 +257,7 @@ impl<P: Pool> Subject for Replay<P> {
         while !length.is_over(end - begin, self.received - before) {
             let from = end;
             self.prepare(n)?;
-            work(&mut self.worker);
+            counted_poll(&mut self.worker);
             let done = cycles::now();
             let spent = done - self.worker.io().received_at;
             self.collect();

@@ -56,7 +56,11 @@ impl Ip4 {
 
 impl Scenario for Ip4 {
     fn name(&self) -> &'static str {
-        if self.routes == 1 { "ip4" } else { "ip4-routes" }
+        match (self.load.tracked, self.routes) {
+            (true, _) => "session",
+            (false, 1) => "ip4",
+            (false, _) => "ip4-routes",
+        }
     }
 
     fn load(&self) -> Load {

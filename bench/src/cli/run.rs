@@ -1,11 +1,11 @@
-//! The command line.
+//! `tidegate-bench run`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use tidegate_bench::{
-    compile, cycles,
+    cycles,
     measurement::{Length, Subject, measure},
     pool::MemPool,
     report,
@@ -14,37 +14,8 @@ use tidegate_bench::{
     traffic::Traffic,
 };
 
-/// Cycles per packet of the gateway's packet path, without network cards.
-#[derive(Debug, Parser)]
-#[command(name = "tidegate-bench", version, about)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Measures a scenario. Several values of an option are measured in turn, round by round.
-    Run(Run),
-    /// Measures what control needs for a configuration: all of it, and one changed address.
-    Compile(Compile),
-}
-
 #[derive(Debug, Args)]
-struct Compile {
-    /// VPC routers.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
-    vpcs: u16,
-    /// VXLAN networks of each.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..))]
-    networks: u8,
-    /// The median of so many is shown.
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
-}
-
-#[derive(Debug, Args)]
-struct Run {
+pub(super) struct Run {
     /// What to measure.
     scenario: Name,
     /// Flows (directions), sent in random order.
@@ -66,10 +37,10 @@ struct Run {
     #[arg(long, conflicts_with = "seconds")]
     packets: Option<u64>,
     /// Where packets are.
-    #[arg(long, value_delimiter = ',', default_value = "mem,dpdk")]
+    #[arg(long, value_delimiter = ',', default_value = if cfg!(feature = "dpdk") { "mem,dpdk" } else { "mem" })]
     on: Vec<On>,
-    /// Whether packets use flow entries.
-    #[arg(long, value_delimiter = ',', default_value = "tracked")]
+    /// Whether packets use flow entries; without it what is usual for the scenario.
+    #[arg(long, value_delimiter = ',')]
     path: Vec<Path>,
     /// vxlan-vxlan, vxlan-snat: sending VMs.
     #[arg(long, default_value_t = 1000)]
@@ -92,23 +63,43 @@ struct Run {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
+pub(super) enum Name {
     /// Between two VXLAN networks of one VPC.
     VxlanVxlan,
     /// From a VXLAN network of a VPC to the world, behind 40 public addresses; each flow is a session.
     VxlanSnat,
-    /// Plain routing from port to port.
+    /// Plain routing from port to port; each packet is decided.
     Ip4,
+    /// The same with a flow entry per direction.
+    Session,
     /// Decap to encap without lookup, through the `Buffer` trait, by hand on mbufs, and through a trait object (docs/adr/0002).
     Buffer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum On {
+pub(super) enum On {
     /// Buffers on the heap.
     Mem,
     /// Mbufs of a DPDK pool.
     Dpdk,
+}
+
+/// A value as on the command line.
+fn written(value: &impl ValueEnum, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let value = value.to_possible_value().ok_or(fmt::Error)?;
+    to.write_str(value.get_name())
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        written(self, to)
+    }
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        written(self, to)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -119,20 +110,8 @@ enum Path {
     Stateless,
 }
 
-/// Does what the command line says.
-pub(crate) fn run(cli: &Cli) -> Result<()> {
-    match &cli.command {
-        Command::Run(run) => run.run(),
-        Command::Compile(Compile { vpcs, networks, rounds }) => {
-            let size = compile::Size { vpcs: *vpcs, networks: *networks };
-            println!("{}", compile::table(size, *rounds)?);
-            Ok(())
-        }
-    }
-}
-
 impl Run {
-    fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let _hugepages = self.hugepages.map(crate::hugepages::Reserved::new).transpose()?;
         if let Some(cpu) = self.cpu {
             let core = core_affinity::CoreId { id: cpu.into() };
@@ -181,11 +160,18 @@ impl Run {
         }
     }
 
+    fn tracked(&self) -> Vec<bool> {
+        if self.path.is_empty() {
+            return vec![self.scenario != Name::Ip4];
+        }
+        self.path.iter().map(|path| *path == Path::Tracked).collect()
+    }
+
     /// Every combination of what was asked for.
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
         let mut scenarios: Vec<Arc<dyn Scenario>> = Vec::new();
         for flows in self.flows.iter().copied() {
-            for tracked in self.path.iter().map(|path| *path == Path::Tracked) {
+            for tracked in self.tracked() {
                 let load = Load { tracked, flows, frame_bytes: self.frame.into() };
                 match self.scenario {
                     Name::VxlanVxlan | Name::Buffer => {
@@ -197,7 +183,7 @@ impl Run {
                     Name::VxlanSnat => {
                         scenarios.push(Arc::new(VxlanSnat { load, sources: self.sources }) as Arc<_>)
                     }
-                    Name::Ip4 => scenarios.extend(
+                    Name::Ip4 | Name::Session => scenarios.extend(
                         self.routes.iter().map(|routes| Arc::new(Ip4 { load, routes: *routes }) as Arc<_>),
                     ),
                 }

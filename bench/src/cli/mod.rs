@@ -1,0 +1,38 @@
+//! The command line.
+
+#[cfg(feature = "control")]
+mod compile;
+mod instructions;
+mod run;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Cycles and instructions per packet of the gateway's packet path, without network cards.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate-bench", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures a scenario. Several values of an option are measured in turn, round by round.
+    Run(run::Run),
+    /// Counts instructions per packet with callgrind, exact on any machine.
+    Instructions(instructions::Instructions),
+    /// Measures what control needs for a configuration: all of it, and one changed address.
+    #[cfg(feature = "control")]
+    Compile(compile::Compile),
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Run(run) => run.run(),
+        Command::Instructions(instructions) => instructions.run(),
+        #[cfg(feature = "control")]
+        Command::Compile(compile) => compile.run(),
+    }
+}
