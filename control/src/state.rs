@@ -39,6 +39,34 @@ impl NetKey {
     }
 }
 
+impl NetKey {
+    /// What no other network is called; the same in every run of the gateway.
+    pub fn label(&self) -> String {
+        match self {
+            NetKey::Port(id) => format!("port {id}"),
+            NetKey::Public(id) => format!("public {id}"),
+            NetKey::Vpc(id) => format!("vpc {id}"),
+        }
+    }
+}
+
+/// What no other routing table is called; the same in every run of the gateway.
+pub fn table_label(key: &TableKey) -> String {
+    match key {
+        TableKey::Underlay => "underlay".to_owned(),
+        TableKey::Public(id) => format!("public {id}"),
+        TableKey::Vpc(id) => format!("vpc {id}"),
+    }
+}
+
+/// The numbers of networks and routing tables in an earlier run of the gateway.
+pub trait Numbered {
+    /// Of a network.
+    fn net(&self, key: &NetKey) -> Option<NetId>;
+    /// Of a routing table.
+    fn vrf(&self, key: &TableKey) -> Option<VrfId>;
+}
+
 impl fmt::Display for NetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.id().fmt(f)
@@ -74,15 +102,30 @@ pub struct Desired {
 impl Desired {
     /// The first configuration after start.
     pub fn new(config: Config) -> Desired {
-        let empty = Desired {
+        Desired::unnumbered(config).renumber()
+    }
+
+    /// The first configuration after start, where networks and routing tables that were there before keep the numbers they
+    /// had. `None` where those cannot be true.
+    pub fn continued(config: Config, before: &impl Numbered) -> Option<Desired> {
+        let mut desired = Desired::unnumbered(config);
+        let config = Arc::clone(&desired.config);
+        desired.nets.last = config.gateway.limits.networks;
+        desired.nets.restore(net_keys(&config).filter_map(|key| Some((before.net(&key)?.0, key))))?;
+        desired.vrfs.restore(table_keys(&config).filter_map(|key| Some((before.vrf(&key)?.0, key))))?;
+        let desired = desired.renumber();
+        (desired.vrf(&TableKey::Underlay) == Some(UNDERLAY)).then_some(desired)
+    }
+
+    fn unnumbered(config: Config) -> Desired {
+        Desired {
             config: Arc::new(config),
             ports: Numbers::new(0, 31),
             nets: Numbers::new(1, u16::MAX),
             vrfs: Numbers::new(0, u16::MAX),
             vteps: Numbers::new(0, VTEPS_MAX as u16 - 1),
             vips: Numbers::new(1, VIPS_MAX),
-        };
-        empty.renumber()
+        }
     }
 
     /// What follows when `config` replaces the present one. Objects that are in both keep their numbers.
@@ -103,6 +146,11 @@ impl Desired {
         vips.sort_unstable();
         self.vips.keep(vips);
         self
+    }
+
+    /// The configuration, for who keeps it.
+    pub fn shared_config(&self) -> &Arc<Config> {
+        &self.config
     }
 
     /// The configuration.
@@ -247,6 +295,24 @@ impl<K: Clone + Eq + Hash> Numbers<K> {
         }
     }
 
+    /// Gives keys the numbers they had; the numbers between them are free. `None`, and nothing is right any more, where two
+    /// have one, or one has a number that there is not.
+    fn restore(&mut self, numbered: impl Iterator<Item = (u16, K)>) -> Option<()> {
+        for (number, key) in numbered {
+            let at = usize::from(number.checked_sub(self.first).filter(|_| number <= self.last)?);
+            if self.keys.len() <= at {
+                self.keys.resize(at + 1, None);
+            }
+            let taken = self.keys[at].replace(key.clone()).is_some();
+            if taken || self.numbers.insert(key, number).is_some() {
+                return None;
+            }
+        }
+        let free = (self.first..).zip(&self.keys).filter(|(_, key)| key.is_none());
+        self.freed = free.map(|(number, _)| number).collect();
+        Some(())
+    }
+
     fn add(&mut self, key: K) {
         let next = usize::from(self.first) + self.keys.len();
         let reused = if next <= usize::from(self.last) { None } else { self.freed.pop_front() };
@@ -281,6 +347,20 @@ mod tests {
         assert_eq!(numbers(&mut n, "fced"), [1, 3, 5, 4], "all were used: the oldest freed one");
         assert_eq!((n.key(1), n.key(2), n.key(0), n.key(6)), (Some(&'f'), None, None, None));
         assert_eq!(n.iter().map(|(_, key)| *key).collect::<String>(), "fcde");
+    }
+
+    #[test]
+    fn numbers_of_an_earlier_run_stay_or_are_refused() {
+        let restored = |numbered: &[(u16, char)]| {
+            let mut n = Numbers::new(1, 5);
+            n.restore(numbered.iter().copied()).map(|()| n)
+        };
+        let mut n = restored(&[(4, 'd'), (2, 'b')]).unwrap();
+        assert_eq!(numbers(&mut n, "bdefg"), [2, 4, 5, 1, 3]);
+        assert_eq!(numbers(&mut restored(&[]).unwrap(), "ab"), [1, 2]);
+        for wrong in [&[(0, 'a')][..], &[(6, 'a')], &[(1, 'a'), (1, 'b')], &[(1, 'a'), (2, 'a')]] {
+            assert!(restored(wrong).is_none(), "{wrong:?}");
+        }
     }
 
     #[test]

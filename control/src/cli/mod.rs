@@ -59,7 +59,7 @@ struct RunArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Remove what an earlier run left behind instead of taking it over
+    /// Remove what an earlier run left behind (connections, namespaces) instead of taking it over
     #[arg(long)]
     fresh: bool,
     /// How to write the log

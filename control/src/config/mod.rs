@@ -144,6 +144,8 @@ pub struct Gateway {
     pub nat_log: Option<NatLog>,
     /// Directory of what outlives the process.
     pub state: PathBuf,
+    /// The file of the flow table.
+    pub flow_state: FlowState,
     /// Unix socket of the tools.
     pub control_socket: PathBuf,
     /// Sizes and rates.
@@ -172,6 +174,15 @@ pub struct Ipfix {
     pub source: Option<IpAddr>,
     /// RFC 7011 §3.1.
     pub observation_domain: u32,
+}
+
+/// The file of the flow table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowState {
+    /// Where it is; `None` for where it is fastest.
+    pub directory: Option<PathBuf>,
+    /// Whether it stays after a stop.
+    pub keep_on_stop: bool,
 }
 
 /// A port.

@@ -163,6 +163,8 @@ pub struct RawGateway {
     /// Directory of what outlives the process.
     #[schemars(extend("format" = "path", "default" = r::STATE_DEFAULT))]
     pub state: Option<String>,
+    /// The file of translated connections, from which a gateway that was killed goes on.
+    pub flow_state: Option<RawFlowState>,
     /// Unix socket of `tidegate show` and `tidegate reload`.
     #[schemars(extend("format" = "path", "default" = r::CONTROL_SOCKET_DEFAULT))]
     pub control_socket: Option<String>,
@@ -200,6 +202,19 @@ pub struct RawPort {
     /// Receive queues; one per worker when left out, as far as the device has them.
     #[schemars(range(min = 1, max = r::QUEUES_MAX))]
     pub queues: Option<u64>,
+}
+
+/// The file of translated connections.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RawFlowState {
+    /// A directory on a tmpfs or hugetlbfs. Without it: the hugetlbfs of 2 MiB pages where it has room and `hugepages` is not
+    /// `off`, else `/dev/shm`.
+    #[schemars(extend("format" = "path"))]
+    pub directory: Option<String>,
+    /// Whether the connections go on after a stop (SIGTERM) and start, too; the file then stays until the next start, or the
+    /// end of the machine.
+    #[schemars(extend("default" = false))]
+    pub keep_on_stop: Option<bool>,
 }
 
 /// Where Prometheus reads.

@@ -175,6 +175,7 @@ impl<P: Ports> Control<'_, P> {
         assert!(!self.shared.is_damaged(), "a request failed while it used the control side");
         assert!(!run.servers.iter().any(JoinHandle::is_finished), "a server of the control side ended");
         self.ports.log();
+        self.shared.settle();
         let config = self.shared.gateway().desired().config().clone();
         let facts = port::facts(self.ports, &config);
         {

@@ -11,7 +11,7 @@ use tidegate_fastpath::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::port::Ports;
+use super::{machine_time, port::Ports};
 use crate::{
     compile::PortFact,
     config::{Config, Hugepages, Id, Port},
@@ -47,7 +47,8 @@ pub(super) fn start(config: &Config) -> Result<(DpdkPorts, Vec<DpdkIo>)> {
     let ids: HashMap<Id, PortId> =
         (0u16..).zip(&gateway.ports).map(|(n, p)| (p.id.clone(), PortId(n))).collect();
     let specs: Vec<PortSpec> = gateway.ports.iter().map(|port| spec(port, ids[&port.id])).collect();
-    let (dpdk, ios) = Dpdk::start(&options, &specs, gateway.workers.len())?;
+    let (dpdk, mut ios) = Dpdk::start(&options, &specs, gateway.workers.len())?;
+    Dpdk::set_time(&mut ios, machine_time());
     info!(hugepages = dpdk.has_hugepages(), "ports are up");
     Ok((DpdkPorts { dpdk, ids }, ios))
 }

@@ -7,6 +7,7 @@
 mod control;
 #[cfg(feature = "dpdk")]
 mod dpdk;
+mod flow_file;
 mod place;
 mod port;
 mod reload;
@@ -19,10 +20,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use tidegate_fastpath::{io::Io, types::Nanos, worker::Idle};
+use nix::time::{ClockId, clock_gettime};
+use tidegate_fastpath::{flow::Recovery, io::Io, types::Nanos, worker::Idle};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -30,6 +33,7 @@ pub use self::reload::{ReloadError, Reloaded};
 pub(crate) use self::server::CUT;
 use self::{
     control::{Control, Ending},
+    flow_file::FlowFile,
     place::Place,
     port::Ports,
     shared::Shared,
@@ -103,8 +107,14 @@ impl<P: Ports> Daemon<'_, P> {
             Poll::Adaptive => Idle::Sleep,
         };
         let facts = port::facts(self.ports, &self.config);
-        let (gateway, parts) = Gateway::new(self.config, facts, Nanos(0), seed())?;
-        let workers = Workers::start(parts, ios, register, &settings.workers, idle)?;
+        let (file, memory) = FlowFile::take(&settings, self.options.fresh)?;
+        let (gateway, parts) = Gateway::with_flows(self.config, facts, machine_time(), seed(), memory);
+        tell(&gateway.recovery(), &file);
+        let workers = Workers::start(parts, ios, register, &settings.workers, idle).inspect_err(|_| {
+            if gateway.recovery().sessions == 0 {
+                file.remove()
+            }
+        })?;
         worker::keep_off(&settings.workers, settings.control_lcore);
         let (commands, inbox) = mpsc::channel(16);
         let shared = Arc::new(Shared::new(gateway, commands));
@@ -121,6 +131,10 @@ impl<P: Ports> Daemon<'_, P> {
         };
         let ending = supervise::supervise(|| control.run(), |fault| shared.recover(fault));
         let stopped = workers.stop();
+        // A worker that failed is a crash: the connections go on with the next start.
+        if let Ok(Ending::Asked) = ending {
+            shared.end(&file);
+        }
         drop(self.place);
         match ending? {
             Ending::Asked => stopped,
@@ -129,6 +143,30 @@ impl<P: Ports> Daemon<'_, P> {
         .inspect(|()| info!("stopped"))
         .inspect_err(|error| warn!("{error:#}"))
     }
+}
+
+/// Says what became of the connections of an earlier gateway.
+fn tell(recovery: &Recovery, file: &FlowFile) {
+    let Recovery { sessions, refused, halves, damaged, .. } = *recovery;
+    if damaged {
+        warn!(
+            file = file.name(),
+            "the flow table was damaged and begins empty: the connections of the gateway before are forgotten"
+        );
+    } else if sessions + refused + halves > 0 {
+        info!(
+            file = file.name(),
+            refused,
+            incomplete = halves,
+            "{sessions} connections of the gateway before go on"
+        );
+    }
+}
+
+/// The time that control and workers count by: since the machine started, so that it goes on from one run to the next.
+fn machine_time() -> Nanos {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    Nanos(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Differs between gateways and runs.

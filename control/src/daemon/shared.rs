@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tidegate_fastpath::types::Nanos;
@@ -17,7 +17,11 @@ use tokio::{
 };
 use tracing::error;
 
-use super::reload::{ReloadError, Reloaded};
+use super::{
+    flow_file::FlowFile,
+    machine_time,
+    reload::{ReloadError, Reloaded},
+};
 use crate::{
     config::Id,
     gateway::Gateway,
@@ -26,6 +30,9 @@ use crate::{
     nat::{Census, log::LogCounts},
     show::{Collection, Device, Filter, Rows, Source, Table},
 };
+
+/// A gateway that has lived so long is not ended by the connections that it took over.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// What servers ask of the control loop.
 #[derive(Debug)]
@@ -67,9 +74,26 @@ impl Shared {
         }
     }
 
-    /// Time since the start, as workers count it (to within the milliseconds of starting up).
+    /// The time, as workers count it (to within the milliseconds of starting up, and what their counter of cycles is off).
     pub(super) fn now(&self) -> Nanos {
-        Nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        machine_time()
+    }
+
+    /// Says that the flow table is not what ends gateways, once this one has lived long enough.
+    pub(super) fn settle(&self) {
+        if self.start.elapsed() > SETTLED {
+            self.gateway().flows().settle();
+        }
+    }
+
+    /// An end that somebody asked for: the file of the flow table goes, unless it shall stay.
+    pub(super) fn end(&self, file: &FlowFile) {
+        let mut gateway = self.gateway();
+        if gateway.desired().config().gateway.flow_state.keep_on_stop {
+            gateway.flows().settle();
+        } else {
+            file.remove();
+        }
     }
 
     /// The control side. After a fault it is taken as it is; [`Shared::recover`] has put it in order.
@@ -111,6 +135,7 @@ impl Shared {
             devices: &seen.devices,
             namespaces: &seen.namespaces,
             control_restarts: self.restarts.load(Relaxed),
+            uptime: self.start.elapsed(),
             now: self.now(),
         })
     }
@@ -130,7 +155,7 @@ impl Shared {
         let sample = Sample {
             ports: seen.devices.iter().filter_map(port).collect(),
             buffers: seen.buffers,
-            uptime_s: self.now().0 / 1_000_000_000,
+            uptime_s: self.start.elapsed().as_secs(),
             control_restarts: self.restarts.load(Relaxed),
             census,
             nat_log: self.nat_log.all(),

@@ -10,6 +10,7 @@
 mod attach;
 mod restart;
 mod ring;
+mod survive;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,9 +23,9 @@ use thiserror::Error;
 use tidegate_fastpath::{
     channel::{InjectTo, NatEvent, Rings},
     counter::Counters,
-    flow::{FlowReader, FlowTable, FlowTableError, FlowTimeouts},
+    flow::{FlowMemory, FlowReader, FlowTable, FlowTableError, FlowTimeouts, Recovery, session::Session},
     nat::{Nat, NatLimits},
-    pipeline::Settings,
+    pipeline::{self, Settings},
     table::{Tables, publish::Writer},
     table::{neighbour, publish},
     types::{Nanos, NetId, PortId, Tick, VrfId, WorkerId},
@@ -77,12 +78,13 @@ pub struct Gateway {
     rings: RingSide,
     counters: Vec<Arc<Counters>>,
     flows: FlowReader,
+    recovery: Recovery,
     nat: Arc<Nat>,
 }
 
 impl Gateway {
     /// A gateway and the parts of its workers, one per configured lcore. Ports that are not in `ports` count as down.
-    /// `seed` varies the jitter of timers.
+    /// `seed` varies the jitter of timers. What it learns of flows ends with it.
     ///
     /// # Errors
     /// When the flow table does not fit.
@@ -92,10 +94,29 @@ impl Gateway {
         now: Nanos,
         seed: u64,
     ) -> Result<(Gateway, Vec<Parts>), GatewayError> {
+        let memory = FlowMemory::private(config.gateway.limits.flows, config.gateway.workers.len())?;
+        Ok(Gateway::with_flows(config, ports, now, seed, memory))
+    }
+
+    /// The same with a flow table in `memory`, which was made for the limits of `config`. Sessions that it holds of an earlier
+    /// gateway go on where `config` allows it; `now` must go on from the time of that one.
+    pub fn with_flows(
+        config: Config,
+        ports: HashMap<Id, PortFact>,
+        now: Nanos,
+        seed: u64,
+        mut memory: FlowMemory,
+    ) -> (Gateway, Vec<Parts>) {
+        let desired = survive::number(config, &mut memory);
+        let config = Arc::clone(desired.shared_config());
         let gateway = config.gateway.clone();
         let workers = gateway.workers.len();
-        let (flow_workers, flows) = FlowTable::new(gateway.limits.flows, workers)?;
+        let facts = Facts { ports: numbered(&ports, &desired), ..Facts::default() };
+        let compiled = compile(&desired, &facts, None);
         let nat = Nat::new(nat_limits(&gateway.limits));
+        let readmit = |session: &Session| pipeline::readmit(&nat, &compiled.tables, session);
+        let (flow_workers, flows, recovery) = FlowTable::attach(memory, readmit);
+        survive::label(&desired, &flows);
         let (neighbours, neighbour_table) = neighbour::new(gateway.limits.neighbours);
         let (tables, reader) = publish::new(Tables::default());
         let nets = usize::from(gateway.limits.networks) + 1;
@@ -115,7 +136,7 @@ impl Gateway {
         let parts = parts.collect();
         let limits = limits(gateway.limits.neighbours, gateway.limits.ring);
         let mut made = Gateway {
-            desired: Desired::new(config),
+            desired,
             facts: Facts::default(),
             ports,
             compiled: Compiled::default(),
@@ -124,10 +145,11 @@ impl Gateway {
             rings: RingSide::new(rings, gateway.limits.ring),
             counters,
             flows,
+            recovery,
             nat,
         };
-        made.rebuild(now);
-        Ok((made, parts))
+        made.publish(facts, compiled, now);
+        (made, parts)
     }
 
     /// Puts a new configuration into force and returns its generation. Networks that did not change are not disturbed.
@@ -140,6 +162,7 @@ impl Gateway {
             return Err(Problems(refused));
         }
         self.desired = self.desired.next(config);
+        survive::label(&self.desired, &self.flows);
         self.rebuild(now);
         Ok(self.generation())
     }
@@ -228,6 +251,11 @@ impl Gateway {
         &mut self.flows
     }
 
+    /// What became of the connections of an earlier gateway.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
     /// Flow entries in use and how many there may be.
     pub fn flow_fill(&self) -> (usize, usize) {
         (self.flows.len(), self.flows.capacity())
@@ -264,18 +292,24 @@ impl Gateway {
 
     /// Compiles, publishes, and tells the neighbour machine.
     fn rebuild(&mut self, now: Nanos) {
-        self.facts = Facts { ports: self.port_facts(), unreachable: self.unreachable() };
-        let compiled = compile(&self.desired, &self.facts, Some(&self.compiled));
+        let ports = numbered(&self.ports, &self.desired);
+        let facts = Facts { ports, unreachable: self.unreachable() };
+        let compiled = compile(&self.desired, &facts, Some(&self.compiled));
+        self.publish(facts, compiled, now);
+    }
+
+    fn publish(&mut self, facts: Facts, compiled: Compiled, now: Nanos) {
+        self.facts = facts;
         self.tables.publish(compiled.tables.clone());
         self.compiled = compiled;
         self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));
         self.machine.configure(now, attach::attachments(&self.desired, &self.compiled));
     }
+}
 
-    fn port_facts(&self) -> HashMap<PortId, PortFact> {
-        let known = self.ports.iter().filter_map(|(id, fact)| Some((self.desired.port(id)?, *fact)));
-        known.collect()
-    }
+/// Facts by number.
+fn numbered(ports: &HashMap<Id, PortFact>, desired: &Desired) -> HashMap<PortId, PortFact> {
+    ports.iter().filter_map(|(id, fact)| Some((desired.port(id)?, *fact))).collect()
 }
 
 /// What workers are told at start.

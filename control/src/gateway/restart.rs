@@ -32,12 +32,13 @@ pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
 }
 
 /// What a gateway is started with, as an operator would write it.
-fn values(gateway: &Gateway) -> [(&'static str, String); 8] {
+fn values(gateway: &Gateway) -> [(&'static str, String); 9] {
     let hugepages = match gateway.hugepages {
         Hugepages::Auto => "auto",
         Hugepages::Required => "required",
         Hugepages::Off => "off",
     };
+    let directory = gateway.flow_state.directory.as_ref().map(|directory| directory.display());
     let poll = match gateway.poll {
         Poll::Busy => "busy",
         Poll::Adaptive => "adaptive",
@@ -49,6 +50,7 @@ fn values(gateway: &Gateway) -> [(&'static str, String); 8] {
         ("poll", poll.to_owned()),
         ("metrics", or(gateway.metrics, "none")),
         ("state", gateway.state.display().to_string()),
+        ("flow_state.directory", or(directory, "the fastest")),
         ("control_socket", gateway.control_socket.display().to_string()),
         ("ports", list(gateway.ports.iter().map(|port| &port.id))),
     ]

@@ -7,6 +7,7 @@ mod vip;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::Ipv4Addr,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub struct Source<'a> {
     pub control_restarts: u64,
     /// The time.
     pub now: Nanos,
+    /// How long the gateway has run.
+    pub uptime: Duration,
 }
 
 /// Places for entries that one step looks at: a millisecond at most.
@@ -252,7 +255,7 @@ fn status(from: &mut Source<'_>) -> Vec<StatusRow> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: from.gateway.generation(),
         live: from.gateway.is_live(),
-        uptime_s: from.now.0 / 1_000_000_000,
+        uptime_s: from.uptime.as_secs(),
         flows,
         flows_max,
         neighbors: from.gateway.machine().len(),

@@ -1,5 +1,7 @@
 //! What the gateway tells its operator.
 
+use std::time::Duration;
+
 use std::collections::HashMap;
 
 use tidegate_control::{
@@ -24,6 +26,7 @@ impl Gateway {
             namespaces: &namespaces,
             control_restarts: 0,
             now: self.now,
+            uptime: Duration::from_nanos(self.now.0),
         };
         collect(source, table, &filter)
     }

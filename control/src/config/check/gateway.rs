@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 
 use super::{At, Known, Links, Report, log::nat_log, text};
 use crate::config::{
-    Gateway, Hugepages, LcoreId, Limits, Poll, Port, PortSubnet, Timeouts,
-    raw::{RawGateway, RawLimits, RawMetrics, RawPort, RawTimeouts, range as r},
+    FlowState, Gateway, Hugepages, LcoreId, Limits, Poll, Port, PortSubnet, Timeouts,
+    raw::{RawFlowState, RawGateway, RawLimits, RawMetrics, RawPort, RawTimeouts, range as r},
 };
 
 pub(super) const AT: At<'static> = At { section: "gateway", index: None, id: None };
@@ -31,6 +31,7 @@ pub(super) fn check(
     let socket = raw.control_socket.as_deref().or(Some(r::CONTROL_SOCKET_DEFAULT));
     let control_socket = report.read(AT, "control_socket", socket, text::socket_path);
     let nat_log = raw.nat_log.as_ref().and_then(|raw| nat_log(raw, report));
+    let flow_state = raw.flow_state.as_ref().map(|raw| flow_state(raw, report)).unwrap_or_default();
     let gateway = || {
         Some(Gateway {
             workers,
@@ -45,6 +46,7 @@ pub(super) fn check(
             metrics: metrics.flatten(),
             nat_log,
             state: state?,
+            flow_state,
             control_socket: control_socket?,
             limits: limits(raw.limits.as_ref().unwrap_or(&RawLimits::default())),
             timeouts: timeouts(raw.timeouts.as_ref().unwrap_or(&RawTimeouts::default())),
@@ -66,6 +68,16 @@ fn workers(raw: &RawGateway, report: &mut Report) -> Vec<LcoreId> {
         }
     }
     raw.iter().copied().filter_map(lcore).collect()
+}
+
+fn flow_state(raw: &RawFlowState, report: &mut Report) -> FlowState {
+    FlowState {
+        directory: raw
+            .directory
+            .as_deref()
+            .and_then(|text| report.read(AT, "flow_state.directory", Some(text), text::path)),
+        keep_on_stop: raw.keep_on_stop.unwrap_or_default(),
+    }
 }
 
 fn metrics(raw: &RawMetrics, report: &mut Report) -> Option<std::net::SocketAddr> {

@@ -105,6 +105,7 @@ mod tests {
             namespaces: &namespaces,
             control_restarts: 0,
             now,
+            uptime: std::time::Duration::ZERO,
         };
         let json = collect(source, Table::Vips, filter).unwrap().json;
         let text = print::table(Table::Vips, &json).unwrap();
