@@ -11,6 +11,7 @@
 //! A [`Sent`] that is dropped with frames nobody expected fails the test, and after each step the books of every worker
 //! must balance. Underlay hosts and the stations that [`Gateway::vm`] made answer ARP requests by themselves, unseen.
 
+mod crash;
 mod ledger;
 mod sent;
 mod station;
@@ -25,11 +26,12 @@ use std::{
 
 use tidegate_control::{
     compile::PortFact,
-    config::{self, Id, LcoreId, Problems, TableKey},
+    config::{self, Config, Id, LcoreId, Problems, TableKey},
     gateway::Gateway as Control,
     state::NetKey,
 };
 use tidegate_fastpath::{
+    flow::FlowMemory,
     io::mem::MemIo,
     reason::DropReason,
     table::{Link, Net, Tables},
@@ -99,6 +101,14 @@ impl Gateway {
     /// # Panics
     /// When the configuration is refused.
     pub fn alone(config: &str, workers: usize) -> Gateway {
+        let private = |config: &Config| {
+            let flows = config.gateway.limits.flows;
+            FlowMemory::private(flows, workers).expect("there is memory")
+        };
+        Gateway::made(config, workers, Nanos::from_ms(1_000), private)
+    }
+
+    fn made(config: &str, workers: usize, now: Nanos, memory: impl FnOnce(&Config) -> FlowMemory) -> Gateway {
         let mut config = config::parse(config).unwrap_or_else(|problems| panic!("{problems}"));
         config.gateway.workers = (1..).map(LcoreId).take(workers).collect();
         let up = |(at, port): (usize, &config::Port)| {
@@ -107,8 +117,8 @@ impl Gateway {
         };
         let ports: HashMap<Id, PortFact> = config.gateway.ports.iter().enumerate().map(up).collect();
         let queues = ports.len();
-        let now = Nanos::from_ms(1_000);
-        let (control, parts) = Control::new(config, ports, now, 1).expect("there is memory");
+        let memory = memory(&config);
+        let (control, parts) = Control::with_flows(config, ports, now, 1, memory);
         let workers = parts.into_iter().map(|part| Worker::new(part, MemIo::new(queues))).collect();
         let ledger = Ledger::default();
         let (alive, delivered) = (HashMap::new(), Vec::new());

@@ -18,6 +18,9 @@ use super::{
     wait_for,
 };
 
+/// Its configuration, in its folder.
+const CONFIG: &str = "gateway.yaml";
+
 /// Locked by whoever runs a gateway in a lab.
 const TURN: &str = "/run/tidegate-lab.lock";
 
@@ -51,9 +54,7 @@ impl Gateway {
         turn.lock()?;
         let binary = binary()?;
         let file = write_config(dir.path(), config)?;
-        let mut command = netns.command(&binary.display().to_string());
-        command.args(["run", "--config"]).arg(file);
-        let process = Running::start(command)?;
+        let process = run(&netns, &binary, &file, &[])?;
         let mut gateway = Gateway { process, netns, dir, binary, _turn: turn };
         gateway.ready()?;
         Ok(gateway)
@@ -132,6 +133,25 @@ impl Gateway {
         Ok(())
     }
 
+    /// SIGKILL, and waits for the end. Nothing is cleaned up.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait().map(drop)
+    }
+
+    /// Starts one that has ended again, with the same configuration and further options, and waits until it answers. Its
+    /// TAPs are new.
+    ///
+    /// # Errors
+    /// See [`Gateway::start`].
+    pub fn start_again(&mut self, options: &[&str]) -> Result<()> {
+        self.process = run(&self.netns, &self.binary, &self.dir.path().join(CONFIG), options)?;
+        self.ready()
+    }
+
     /// What a gateway that has ended left on the machine: VPC namespaces, TAPs, its socket, hugepage files.
     ///
     /// # Errors
@@ -172,8 +192,14 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path.into())
 }
 
+fn run(netns: &Netns, binary: &Path, config: &Path, options: &[&str]) -> Result<Running> {
+    let mut command = netns.command(&binary.display().to_string());
+    command.args(["run", "--config"]).arg(config).args(options);
+    Running::start(command)
+}
+
 fn write_config(dir: &Path, config: &str) -> Result<PathBuf> {
-    let file = dir.join("gateway.yaml");
+    let file = dir.join(CONFIG);
     fs::write(&file, config.replace("{dir}", &dir.display().to_string()))?;
     Ok(file)
 }

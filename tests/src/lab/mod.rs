@@ -6,6 +6,7 @@
 
 pub mod gateway;
 pub mod host;
+pub mod idle;
 pub mod internet;
 pub mod netns;
 pub mod probe;

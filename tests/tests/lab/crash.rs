@@ -1,0 +1,108 @@
+//! The gateway is killed under load and started again.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::json;
+use tidegate_tests::lab::{
+    Gateway, Internet, Netns, Site, Underlay,
+    host::plug,
+    idle::{self, Idle},
+    internet::SERVER,
+    probe::iperf3,
+    process::Running,
+    site::config_with_services,
+    wait_for,
+};
+
+/// How many connections do nothing meanwhile.
+const IDLE: usize = 10_000;
+
+/// A site with services whose ports have the same MACs after a restart, as a NIC has.
+fn site() -> Option<(Internet, Site)> {
+    let site = super::site_with(|config| {
+        *config = config_with_services();
+        for (at, mac) in ["02:00:00:00:91:00", "02:00:00:00:91:01"].into_iter().enumerate() {
+            config["gateway"]["ports"][at]["mac"] = json!(mac);
+        }
+        config["snats"][0]["ports_per_vm"] = json!(16_384);
+    })?;
+    Some((Internet::behind(&site).unwrap(), site))
+}
+
+/// The file of the flow table.
+fn flow_files() -> Vec<String> {
+    let files = std::fs::read_dir("/dev/shm").unwrap().flatten();
+    let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("tidegate-") && name.ends_with(".flows")).collect()
+}
+
+/// Plugs the TAPs of a gateway that was started again in where those before were.
+fn reconnect(gateway: &Gateway, underlay: &Underlay, upstream: &Netns) -> anyhow::Result<()> {
+    underlay.take(gateway.netns(), "tg-underlay")?;
+    plug(gateway.netns(), "tg-public", upstream)?;
+    upstream.ip("link set tg-public master public")
+}
+
+fn unix_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// Seconds from a moment until `ping -D` saw the first answer after it.
+fn first_answer(pings: &Running, after: f64) -> Option<f64> {
+    let lines = pings.output_lines();
+    let times = lines.iter().filter(|line| line.contains("bytes from"));
+    let times = times.filter_map(|line| line.strip_prefix('[')?.split(']').next()?.parse::<f64>().ok());
+    times.map(|at| at - after).find(|at| *at > 0.02)
+}
+
+/// Not a test of its own: the far end of the idle connections.
+#[test]
+fn far_end() {
+    idle::serve().unwrap();
+}
+
+#[test]
+fn killed_under_load_every_connection_goes_on() {
+    let Some((internet, mut site)) = site() else { return };
+    let remote = SocketAddr::from((SERVER.parse::<Ipv4Addr>().unwrap(), 7777));
+    let mut idle = Idle::open(site.web.netns(), &internet.server, remote, IDLE, "crash::far_end").unwrap();
+    assert_eq!(idle.alive(), IDLE, "before");
+    let mut command = site.db.netns().command("ping");
+    command.args(["-D", "-n", "-i", "0.01", SERVER]);
+    let pings = Running::start(command).unwrap().until("bytes from").unwrap();
+
+    let Site { gateway, db, underlay, upstream, .. } = &mut site;
+    let (tcp, killed) = thread::scope(|scope| {
+        let tcp = scope.spawn(|| iperf3(&internet.server, db.netns(), SERVER, "-t 12").unwrap());
+        let sent = |gateway: &Gateway| gateway.json("workers").unwrap()[0]["books"]["tx"].as_u64().unwrap();
+        let before = sent(gateway);
+        wait_for("load", || (sent(gateway) > before + 20_000).then_some(())).unwrap();
+        let killed = unix_s();
+        gateway.kill().unwrap();
+        gateway.start_again(&[]).unwrap();
+        reconnect(gateway, underlay, upstream).unwrap();
+        (tcp.join().unwrap(), killed)
+    });
+    let first = wait_for("an answer", || first_answer(&pings, killed)).unwrap();
+    let log = site.gateway.process().text();
+    let alive = idle.alive();
+    eprintln!(
+        "{alive} of {IDLE} idle connections go on, iperf3 carried {} MB in {:.0} Mbit/s; first packet {first:.3} s after kill -9",
+        tcp.bytes >> 20,
+        tcp.bits_per_second / 1e6
+    );
+    assert!(alive * 1000 >= IDLE * 999, "{alive} of {IDLE} go on:\n{log}");
+    assert!(log.contains("connections of the gateway before go on"), "{log}");
+    assert!(site.books().unwrap().balance());
+    drop(pings);
+
+    // A stop ends them and leaves nothing.
+    assert_eq!(flow_files().len(), 1);
+    site.gateway.stop().unwrap();
+    assert_eq!(flow_files(), Vec::<String>::new());
+    assert_eq!(site.gateway.leftovers().unwrap(), Vec::<String>::new());
+}
