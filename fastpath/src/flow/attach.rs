@@ -13,12 +13,17 @@
 //! A slot that could not be so (a record of another bucket, of no flow, or named twice) means that something else wrote
 //! here; then nothing is believed. The tag and the place of the bucket are up to 42 bits of a keyed hash of the record's key.
 
+use arrayvec::ArrayVec;
+
 use super::{
-    FlowId, FlowKey, FlowTable,
+    FlowHash, FlowId, FlowKey, FlowTable,
     bucket::{Bucket, SLOTS},
     session::Session,
 };
-use crate::wire::translate::Side;
+use crate::{prefetch, wire::translate::Side};
+
+/// Entries worked at once, so that no step waits for memory.
+const BATCH: usize = 64;
 
 /// What became of the entries of an earlier process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,14 +99,22 @@ impl FlowTable {
     fn sort_out(&self, linked: &Set, mut goes_on: impl FnMut(&Session) -> bool) -> (Set, Recovery) {
         let mut recovery = Recovery::default();
         let mut keep = Set::new(self.records().len());
-        for inward in linked.iter() {
-            let Some((session, outward)) = self.session_of(inward) else { continue };
-            if goes_on(&session) {
-                recovery.sessions += 1;
-                keep.insert(inward);
-                keep.insert(outward);
-            } else {
-                recovery.refused += 1;
+        let mut ids = linked.iter();
+        loop {
+            let batch: ArrayVec<FlowId, BATCH> = ids.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            self.look_ahead(&batch);
+            for inward in batch {
+                let Some((session, outward)) = self.session_of(inward) else { continue };
+                if goes_on(&session) {
+                    recovery.sessions += 1;
+                    keep.insert(inward);
+                    keep.insert(outward);
+                } else {
+                    recovery.refused += 1;
+                }
             }
         }
         let mut sessions = 0;
@@ -122,28 +135,22 @@ impl FlowTable {
     /// Every record that is found by its key; slots that are half filled are emptied, and entries that are away counted.
     fn linked(&self) -> Result<Set, Damaged> {
         let mut linked = Set::new(self.records().len());
-        for (at, bucket) in self.buckets().iter().enumerate() {
-            for slot in 0..SLOTS {
-                match self.look(at, slot)? {
+        for buckets in self.buckets().chunks(BATCH / SLOTS) {
+            let named = buckets.iter().flat_map(|bucket| (0..SLOTS).filter_map(|slot| bucket.record(slot)));
+            named.filter_map(|id| self.records().get(id.0 as usize)).for_each(prefetch::read);
+            for (bucket, slot) in buckets.iter().flat_map(|bucket| (0..SLOTS).map(move |slot| (bucket, slot)))
+            {
+                match self.look(bucket, slot)? {
                     Slot::Empty => bucket.try_lock().ok_or(Damaged)?.remove(slot),
                     Slot::Entry(id) if linked.insert(id) => {}
                     Slot::Entry(_) => return Err(Damaged),
                 }
             }
         }
-        let found = |id: FlowId| {
-            let key = self.record(id).key();
-            self.find(&key, self.hash(&key)).is_some_and(|place| place.id == id)
-        };
-        if linked.len <= self.shares().capacity && linked.iter().all(found) {
-            Ok(linked)
-        } else {
-            Err(Damaged)
-        }
+        if linked.len <= self.shares().capacity { Ok(linked) } else { Err(Damaged) }
     }
 
-    fn look(&self, at: usize, slot: usize) -> Result<Slot, Damaged> {
-        let bucket = &self.buckets()[at];
+    fn look(&self, bucket: &Bucket, slot: usize) -> Result<Slot, Damaged> {
         let (tag, Some(id)) = (bucket.tag(slot), bucket.record(slot)) else { return Ok(Slot::Empty) };
         if tag == 0 {
             return Ok(Slot::Empty);
@@ -155,10 +162,36 @@ impl FlowTable {
         if record.last_seen().is_none() || hash.tag().get() != tag || !(home || away) {
             return Err(Damaged);
         }
+        // One key has one entry: the other places where a lookup would come by have other keys.
+        let key = record.key();
+        let same = |of: &Bucket| {
+            let ids = of.matching(hash.tag()).filter_map(|slot| of.record(slot)).filter(|other| *other != id);
+            ids.filter_map(|other| self.records().get(other.0 as usize)).any(|other| other.is_of(&key))
+        };
+        if same(bucket) || away && same(self.home(hash)) {
+            return Err(Damaged);
+        }
         if away {
             self.home(hash).try_lock().ok_or(Damaged)?.add_away(1);
         }
         Ok(Slot::Entry(id))
+    }
+
+    /// Asks for what [`FlowTable::session_of`] will read: first the buckets, then the records.
+    fn look_ahead(&self, batch: &[FlowId]) {
+        let other = |id: &FlowId| {
+            let record = self.record(*id);
+            let (key, translation) = (record.key(), record.translation());
+            let inward = translation.is_session() && translation.side() == Side::Destination;
+            inward.then(|| self.hash(&key.answer(record.program().egress, translation)))
+        };
+        let others: ArrayVec<FlowHash, BATCH> = batch.iter().filter_map(other).collect();
+        others.iter().for_each(|hash| prefetch::read(self.home(*hash)));
+        for hash in others {
+            let home = self.home(hash);
+            let named = home.matching(hash.tag()).filter_map(|slot| home.record(slot));
+            named.for_each(|id| prefetch::read(self.record(id)));
+        }
     }
 
     /// The session of which a record is the inward entry, with the other entry's record, if both are there.
