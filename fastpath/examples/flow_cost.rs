@@ -1,11 +1,13 @@
 //! What a lookup in the flow table costs: cycles per lookup in bursts of 32, flows in random order, in the three steps that the
-//! pipeline uses. `cargo run --release -p tidegate-fastpath --example flow_cost [flows]...`
+//! pipeline uses. `cargo run --release -p tidegate-fastpath --example flow_cost [flows]...`; with `FLOW_FILE=/dev/shm/x` the
+//! table is in that file, as a gateway has it.
 
-use std::{hint::black_box, net::Ipv4Addr, time::Instant};
+use std::{fs::OpenOptions, hint::black_box, io, net::Ipv4Addr, time::Instant};
 
 use tidegate_fastpath::{
     flow::{
-        FlowHash, FlowId, FlowKey, FlowReader, FlowTable, FlowTimeouts, FlowWorker, Program,
+        FileFor, FlowHash, FlowId, FlowKey, FlowMemory, FlowReader, FlowTable, FlowTimeouts, FlowWorker,
+        Program,
         session::{TcpSeen, Translation},
     },
     table::neighbour::NeighbourId,
@@ -27,12 +29,27 @@ fn main() {
         "flows", "learn", "hit", "hit+sweep", "miss"
     );
     for flows in flows {
-        let (mut workers, reader) = match FlowTable::new(flows.max(1024), 1) {
-            Ok(made) => made,
+        let (mut workers, reader) = match memory(flows.max(1024)) {
+            Ok(memory) => {
+                let (workers, reader, _) = FlowTable::attach(memory, |_| false);
+                (workers, reader)
+            }
             Err(error) => return eprintln!("{error}"),
         };
         measure(&mut workers[0], &reader, flows);
     }
+}
+
+fn memory(capacity: usize) -> io::Result<FlowMemory> {
+    let Some(path) = std::env::var_os("FLOW_FILE") else {
+        return FlowMemory::private(capacity, 1).map_err(io::Error::other);
+    };
+    let what = FileFor { capacity, workers: 1, boot: 1, hugepages: false };
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+    file.set_len(what.bytes())?;
+    // It lives as long as it is open.
+    std::fs::remove_file(&path)?;
+    FlowMemory::of_file(file, &what).map_err(io::Error::other)
 }
 
 fn measure(worker: &mut FlowWorker, reader: &FlowReader, flows: usize) {
