@@ -1,7 +1,10 @@
 //! The gateway is killed under load and started again.
 
 use std::{
+    fs::OpenOptions,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::FileExt,
+    path::Path,
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -22,13 +25,14 @@ use tidegate_tests::lab::{
 const IDLE: usize = 10_000;
 
 /// A site with services whose ports have the same MACs after a restart, as a NIC has.
-fn site() -> Option<(Internet, Site)> {
+fn site(keep_on_stop: bool) -> Option<(Internet, Site)> {
     let site = super::site_with(|config| {
         *config = config_with_services();
         for (at, mac) in ["02:00:00:00:91:00", "02:00:00:00:91:01"].into_iter().enumerate() {
             config["gateway"]["ports"][at]["mac"] = json!(mac);
         }
         config["snats"][0]["ports_per_vm"] = json!(16_384);
+        config["gateway"]["flow_state"] = json!({ "keep_on_stop": keep_on_stop });
     })?;
     Some((Internet::behind(&site).unwrap(), site))
 }
@@ -59,6 +63,16 @@ fn first_answer(pings: &Running, after: f64) -> Option<f64> {
     times.map(|at| at - after).find(|at| *at > 0.02)
 }
 
+/// Where the idle connections lead.
+fn remote() -> SocketAddr {
+    SocketAddr::from((SERVER.parse::<Ipv4Addr>().unwrap(), 7777))
+}
+
+/// How many sessions the gateway has.
+fn sessions(gateway: &Gateway) -> usize {
+    gateway.json("nat sessions").unwrap().as_array().unwrap().len()
+}
+
 /// Not a test of its own: the far end of the idle connections.
 #[test]
 fn far_end() {
@@ -67,8 +81,8 @@ fn far_end() {
 
 #[test]
 fn killed_under_load_every_connection_goes_on() {
-    let Some((internet, mut site)) = site() else { return };
-    let remote = SocketAddr::from((SERVER.parse::<Ipv4Addr>().unwrap(), 7777));
+    let Some((internet, mut site)) = site(false) else { return };
+    let remote = remote();
     let mut idle = Idle::open(site.web.netns(), &internet.server, remote, IDLE, "crash::far_end").unwrap();
     assert_eq!(idle.alive(), IDLE, "before");
     let mut command = site.db.netns().command("ping");
@@ -105,4 +119,43 @@ fn killed_under_load_every_connection_goes_on() {
     site.gateway.stop().unwrap();
     assert_eq!(flow_files(), Vec::<String>::new());
     assert_eq!(site.gateway.leftovers().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stop_keeps_what_it_is_asked_to_and_what_cannot_be_believed_is_forgotten() {
+    const FEW: usize = 50;
+    let Some((internet, mut site)) = site(true) else { return };
+    let mut idle = Idle::open(site.web.netns(), &internet.server, remote(), FEW, "crash::far_end").unwrap();
+    assert_eq!(idle.alive(), FEW, "before");
+    let Site { gateway, underlay, upstream, .. } = &mut site;
+    gateway.stop().unwrap();
+    let [file] = &flow_files()[..] else { panic!("one file stays") };
+    let file = Path::new("/dev/shm").join(file);
+    gateway.start_again(&[]).unwrap();
+    assert_eq!(sessions(gateway), FEW);
+    reconnect(gateway, underlay, upstream).unwrap();
+    assert_eq!(idle.alive(), FEW, "after a stop");
+
+    // Each of these begins empty and says so.
+    let layout = |file: &Path| {
+        OpenOptions::new().write(true).open(file).unwrap().write_all_at(&9u64.to_ne_bytes(), 8).unwrap();
+    };
+    let torn = |file: &Path| OpenOptions::new().write(true).open(file).unwrap().set_len(8192).unwrap();
+    type Change<'a> = &'a dyn Fn(&Path);
+    let cases: [(Change<'_>, &[&str], &str); 3] = [
+        (&|_| (), &["--fresh"], "the flow table is new"),
+        (&layout, &[], "are forgotten: they are of layout 9"),
+        (&torn, &[], "are forgotten: the file is damaged"),
+    ];
+    for (change, options, said) in cases {
+        gateway.kill().unwrap();
+        change(&file);
+        gateway.start_again(options).unwrap();
+        assert_eq!(sessions(gateway), 0, "{said}");
+        let log = gateway.process().text();
+        assert!(log.contains(said), "{said}:\n{log}");
+    }
+    gateway.stop().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(flow_files(), Vec::<String>::new());
 }
