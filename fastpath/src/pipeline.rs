@@ -94,6 +94,14 @@ pub struct Packet {
     candidate: Option<FlowId>,
 }
 
+impl Packet {
+    /// Whether its TTL ends here.
+    #[inline(always)]
+    fn is_spent(&self) -> bool {
+        self.ip.ttl() <= 1 && !self.own
+    }
+}
+
 /// What one round of the poll loop works with.
 pub struct Round<'a, I: Io> {
     /// The published configuration.
@@ -478,7 +486,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<(&'t Net, Encap<'t>), Stop> {
         let egress = tables.net(program.egress).ok_or(DropReason::RouteUnusable)?;
-        if packet.ip.ttl() <= 1 && !packet.own {
+        if packet.is_spent() {
             return Err(DropReason::TtlExceeded.into());
         }
         let adjacency = match self.neighbours.reach(program.next) {

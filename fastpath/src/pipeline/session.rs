@@ -66,9 +66,7 @@ impl<B: Buffer> Engine<B> {
         public: NetId,
         way: Way,
     ) -> Result<Program, Stop> {
-        if packet.tcp.has_rst() {
-            return Err(DropReason::NoSession.into());
-        }
+        check_opens(packet)?;
         let (tables, key, now) = (round.tables, &packet.key, round.now);
         let inside = Inside { vrf: packet.vrf, address: key.source() };
         let nat = Arc::clone(&self.nat);
@@ -102,9 +100,7 @@ impl<B: Buffer> Engine<B> {
         program: Program,
         leased: Option<(VipId, Space)>,
     ) -> Result<Program, Stop> {
-        if packet.tcp.has_rst() {
-            return Err(DropReason::NoSession.into());
-        }
+        check_opens(packet)?;
         let (tables, key) = (round.tables, &packet.key);
         let (address, port) = (key.destination(), key.destination_port());
         let (home, vrf) = (program.translation, program.inside);
@@ -251,6 +247,15 @@ impl<B: Buffer> Engine<B> {
             }
         }
         ended
+    }
+}
+
+/// Whether a packet may open a session: not a reset, nor one that ends here (RFC 1812 §5.3.1).
+fn check_opens(packet: &Packet) -> Result<(), DropReason> {
+    match packet {
+        _ if packet.is_spent() => Err(DropReason::TtlExceeded),
+        _ if packet.tcp.has_rst() => Err(DropReason::NoSession),
+        _ => Ok(()),
     }
 }
 

@@ -240,6 +240,30 @@ fn our_own_errors_show_each_side_its_own_addresses() {
 }
 
 #[test]
+fn a_packet_that_ends_here_opens_nothing() {
+    let (mut gw, a, b, up) = nat();
+    let c = gw.vm("red-1", "10.1.1.9", HOST1);
+    gw.take_moved();
+    let flows = gw.flows();
+    let spent = [
+        (&a, "udp 10.1.1.7:4000 > 8.8.8.8:53 ttl=1", "10.1.1.1 > 10.1.1.7"),
+        (&c, "icmp echo 10.1.1.9 > 8.8.8.8 id=7 ttl=1", "10.1.1.1 > 10.1.1.9"),
+        (&b, "ip 10.1.2.9 > 8.8.8.8 proto=47 ttl=1 len=30", "10.1.2.1 > 10.1.2.9"),
+        (&up, "tcp 9.9.9.9:5 > 203.0.113.93:2222 S ttl=1", "203.0.113.2 > 9.9.9.9"),
+    ];
+    for (who, sent, ends) in spent {
+        gw.from(who, sent).to(who, &format!("icmp ttl-exceeded {ends} tos=192 | {sent}"));
+    }
+    gw.moved(["flow_miss 4", "ttl_exceeded 4", "icmp_error 4"]);
+    assert_eq!((gw.flows(), gw.nat_usage().vms, gw.nat_usage().blocks), (flows, 0, 0));
+    // Where its address and port are known, a new remote opens nothing with it either.
+    let port = out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:53");
+    gw.take_moved();
+    gw.from(&up, &format!("udp 9.9.9.9:5 > 203.0.113.93:{port} ttl=1")).ignore();
+    gw.moved(["flow_miss", "ttl_exceeded", "icmp_error"]);
+}
+
+#[test]
 fn fragments_go_by_the_ports_of_the_first_in_any_order() {
     let (mut gw, a, _, up) = nat();
     let port = out(&mut gw, &a, "udp 10.1.1.7:4000 > 8.8.8.8:53 mf ipid=7 ttl=64 len=1400");
