@@ -34,6 +34,9 @@ impl<B: Buffer> Engine<B> {
         if route::has_moved(&self.neighbours, &packet.key, &packet.origin) {
             lasting = self.moved(round.now, packet)?;
         }
+        if let Some(program) = self.answer_of_forward(round, packet)? {
+            return Ok(Decided { program, lasting });
+        }
         match route::decide(round.tables, &self.neighbours, packet.vrf, &packet.key, &packet.origin)? {
             Decision::Forward(program) => Ok(Decided { program, lasting }),
             Decision::Local(net) => Err(Stop::Local(net)),

@@ -515,3 +515,36 @@ fn a_forward_to_a_vm_with_an_address_of_its_own_answers_from_the_forward() {
             .to(&up, &format!("ip 203.0.113.{public} > {remote} proto=17 ipid={id} off=1408 len=30"));
     }
 }
+
+#[test]
+fn answers_of_a_forward_leave_by_it_where_a_route_leads_elsewhere() {
+    let (mut gw, a, b, up) = nat_with(&SERVICES.replace(", allowed_cidr: 198.51.100.0/24", ""));
+    let router = gw.vm("red-2", "10.1.2.254", HOST1);
+    // `via_public`, and a router of the VPC's own.
+    for (remote, elsewhere) in [("198.51.100.7", &up), ("192.0.2.5", &router)] {
+        gw.from(&up, &format!("tcp {remote}:5 > 203.0.113.93:2222 S"))
+            .to(&b, &format!("tcp {remote}:5 > 10.1.2.9:22 S"));
+        for _ in 0..2 {
+            gw.from(&b, &format!("tcp 10.1.2.9:22 > {remote}:5 SA ttl=64"))
+                .to(&up, &format!("tcp 203.0.113.93:2222 > {remote}:5 SA ttl=63"));
+        }
+        gw.from(&up, &format!("udp {remote}:5 > 203.0.113.93:5353"))
+            .to(&b, &format!("udp {remote}:5 > 10.1.2.9:53"));
+        gw.from(&b, &format!("udp 10.1.2.9:53 > {remote}:5 mf ipid=7 ttl=64 len=1400"))
+            .to(&up, &format!("udp 203.0.113.93:5353 > {remote}:5 mf ipid=7 ttl=63 len=1400"));
+        gw.from(&b, &format!("ip 10.1.2.9 > {remote} proto=17 ipid=7 off=1408 ttl=64 len=30"))
+            .to(&up, &format!("ip 203.0.113.93 > {remote} proto=17 ipid=7 off=1408 ttl=63 len=30"));
+        // What the VPC sends by itself goes as the route says.
+        for own in ["tcp 10.1.2.9:22 > {}:6 S", "tcp 10.1.2.9:23 > {}:5 S"] {
+            let own = own.replace("{}", remote);
+            gw.from(&b, &format!("{own} ttl=64")).to(elsewhere, &format!("{own} ttl=63"));
+        }
+    }
+    // A blackhole is one, and an address of the VPC's own is there, whoever says to be it.
+    gw.from(&up, "tcp 192.0.2.129:5 > 203.0.113.93:2222 S").to(&b, "tcp 192.0.2.129:5 > 10.1.2.9:22 S");
+    gw.take_moved();
+    gw.from(&b, "tcp 10.1.2.9:22 > 192.0.2.129:5 SA").ignore();
+    assert_eq!(gw.take_moved().get("blackhole"), Some(&1));
+    gw.from(&up, "tcp 10.1.1.7:5 > 203.0.113.93:2222 S").to(&b, "tcp 10.1.1.7:5 > 10.1.2.9:22 S");
+    gw.from(&b, "tcp 10.1.2.9:22 > 10.1.1.7:5 SA").to(&a, "tcp 10.1.2.9:22 > 10.1.1.7:5 SA");
+}
