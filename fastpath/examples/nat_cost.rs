@@ -30,7 +30,7 @@ fn measure(vms: u32, ports: u16) {
     let limits = NatLimits { vms: vms as usize + 1, blocks: (vms * blocks) as usize + 2, vrfs: 2 };
     let nat = Nat::new(limits);
     let vips: Vec<_> = (0..VIPS).map(|n| Some(Arc::new(vip(n)))).collect();
-    let snat = Snat { vips: (0..VIPS).map(VipId).collect(), blocks_per_vm: 33 };
+    let snat = Snat { vips: (0..VIPS).map(VipId).collect(), blocks_per_vm: 33, hairpin: false };
     let mut random = 1u64;
     let mut next = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

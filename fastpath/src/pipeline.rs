@@ -397,7 +397,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<PortId, Stop> {
         let program = self.program(round, packet)?;
-        if packet.ip.is_fragment() && program.translation.is_session() {
+        if packet.ip.is_fragment() && fragment::has_ports(&program, packet) {
             self.note_fragment(round, packet);
         }
         self.apply(round.tables, &program, buffer, packet)

@@ -79,7 +79,7 @@ impl Scenario for VxlanSnat {
             let (forwards, held) = (Box::default(), Box::default());
             builder.vip(world, Vip { net, address, eip: None, forwards, held, leases: Arc::default() })
         });
-        let snat = Snat { vips: vips.collect(), blocks_per_vm: BLOCKS_PER_VM };
+        let snat = Snat { vips: vips.collect(), blocks_per_vm: BLOCKS_PER_VM, hairpin: false };
         builder.exit(vpc, Exit { rest: Some(Arc::new(snat)), ..Exit::default() });
         Ok(builder.build())
     }

@@ -208,7 +208,7 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
         match service {
             Service::Snat(snat) => {
                 let vips = snat.vips.iter().filter_map(|vip| desired.vip(vip)).collect();
-                let table = Arc::new(Snat { vips, blocks_per_vm: snat.blocks_per_vm });
+                let table = Arc::new(Snat { vips, blocks_per_vm: snat.blocks_per_vm, hairpin: false });
                 match &snat.network {
                     Some(network) => {
                         let net = desired.net(&NetKey::Vpc(network.clone()));
@@ -224,7 +224,8 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
     vpcs.into_iter().filter_map(|(vpc, Gathered { mut eips, mut by_net, rest, vips })| {
         eips.sort_unstable();
         by_net.sort_unstable_by_key(|(net, _)| *net);
-        let itself = |vip| Arc::new(Snat { vips: [vip].into(), blocks_per_vm: BLOCKS_PER_VM_DEFAULT });
+        let itself =
+            |vip| Arc::new(Snat { vips: [vip].into(), blocks_per_vm: BLOCKS_PER_VM_DEFAULT, hairpin: true });
         let mut hairpin: Vec<_> = vips.into_iter().map(|(vip, address)| (address, itself(vip))).collect();
         hairpin.sort_unstable_by_key(|(address, _)| *address);
         let exit = Exit { eips: eips.into(), by_net: by_net.into(), rest, hairpin: hairpin.into() };

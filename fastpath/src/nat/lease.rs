@@ -25,8 +25,7 @@ pub enum NoPort {
 /// Why [`Vm::adopt`] refuses a mapping; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAdopted {
-    /// The VIP is gone, has another address, or is not for SNAT (any more); or a port below
-    /// [`FIRST_PORT`].
+    /// The VIP is gone or has another address; or a port below [`FIRST_PORT`].
     Vip,
     /// Another service holds the port.
     Held,
@@ -101,7 +100,7 @@ impl<'a> Vm<'a> {
     ) -> Option<Mapping> {
         let start = (((seed >> 32) * BLOCKS as u64) >> 32) as u16;
         for vip_id in self.pool(vips, snat) {
-            let Some(vip) = vip_of(vips, vip_id).filter(|vip| vip.eip.is_none()) else { continue };
+            let Some(vip) = vip_of(vips, vip_id).filter(|vip| snat.may_lease(vip_id, vip)) else { continue };
             for block in vip.leases.free(space, start) {
                 let place = Place { vip: vip_id, space, block };
                 let slot = choose(!vip.held_in(space, block), seed);
@@ -135,7 +134,8 @@ impl<'a> Vm<'a> {
 
     /// After a restart: holds a mapping that a surviving session uses, and leases its block if the VM does not have it yet
     /// (the block is returned then). The first one to adopt a port says for which port inside it stands; others that share it
-    /// only hold it. No bound of blocks applies. Sessions are counted apart ([`Vm::readmit`]).
+    /// only hold it. No bound of blocks applies. Sessions are counted apart ([`Vm::readmit`]). The caller has asked whether the
+    /// session [may go on](crate::stage::translation::is_legal).
     ///
     /// # Errors
     /// [`NotAdopted`]: the session cannot go on.
@@ -146,8 +146,8 @@ impl<'a> Vm<'a> {
         inner_port: u16,
     ) -> Result<Option<Block>, NotAdopted> {
         let (place, slot) = mapping.parts();
-        let fits = |vip: &&Vip| vip.eip.is_none() && vip.address == mapping.address;
-        let vip = vip_of(vips, mapping.vip).filter(fits).ok_or(NotAdopted::Vip)?;
+        let vip = vip_of(vips, mapping.vip).filter(|vip| vip.address == mapping.address);
+        let vip = vip.ok_or(NotAdopted::Vip)?;
         if mapping.port < FIRST_PORT {
             return Err(NotAdopted::Vip);
         }

@@ -207,9 +207,8 @@ impl<'a> Vm<'a> {
     ) -> Option<(Place, &'v Vip)> {
         let place = record.place()?;
         let vip = vip_of(vips, place.vip)?;
-        let in_pool = vip.eip.is_none() && snat.vips.contains(&place.vip);
         let leased = vip.leases.holder(place.space, place.block) == Some(id.0);
-        (in_pool && leased).then_some((place, vip))
+        (snat.may_lease(place.vip, vip) && leased).then_some((place, vip))
     }
 
     /// A port that is leased to this VM and in use.

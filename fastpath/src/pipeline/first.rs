@@ -1,6 +1,6 @@
 //! The first packet of a flow: decide, and remember the decision.
 
-use super::{Engine, Packet, Round, Stop, wait::Waited};
+use super::{Engine, Packet, Round, Stop, fragment::has_ports, wait::Waited};
 use crate::{
     buffer::Buffer,
     channel::Notice,
@@ -84,7 +84,7 @@ impl<B: Buffer> Engine<B> {
         }
         let Decided { program, lasting } = self.decide(round, packet)?;
         // Other datagrams of the same hosts may be of other flows.
-        let of_datagram = packet.key.is_fragment() && program.translation.is_session();
+        let of_datagram = packet.key.is_fragment() && has_ports(&program, packet);
         if lasting && !of_datagram {
             let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowLearn);

@@ -60,6 +60,11 @@ impl<B: Buffer> Engine<B> {
     }
 }
 
+/// Whether what is done with fragments depends on the ports of their datagram.
+pub(super) const fn has_ports(program: &Program, packet: &Packet) -> bool {
+    program.translation.is_session() || packet.turned > 0
+}
+
 /// The key of the note about a packet's datagram: of fragments, with the identification in place of the ports.
 fn datagram(packet: &Packet) -> FlowKey {
     let key = &packet.key;

@@ -11,7 +11,7 @@ use super::{Engine, Packet, Round, Stop};
 use crate::{
     buffer::Buffer,
     flow::{
-        Program,
+        FlowKey, Program,
         session::{Service, Translation},
     },
     io::Io,
@@ -77,6 +77,7 @@ impl<B: Buffer> Engine<B> {
                 let way = self.way_out(tables, vip.net, key.destination())?;
                 let translation =
                     Translation::new(Service::Eip, Side::Source, vip.address, key.source_port());
+                self.gives_way(vip, key, translation)?;
                 Ok(translated(tables, packet, way, translation, packet.vrf))
             }
             Leave::Snat(snat) => {
@@ -139,6 +140,19 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
+    /// Whether a VM may go out to its own address: not where another one has the port towards this one (hairpin), or answers
+    /// would be that one's.
+    fn gives_way(&self, vip: &Vip, key: &FlowKey, there: Translation) -> Result<(), DropReason> {
+        if key.destination() != vip.address {
+            return Ok(());
+        }
+        match self.flows.find(&key.answer(vip.net, there)) {
+            Some((_, program)) if program.translation.is_session() => Err(Space::of(key.protocol())
+                .map_or(DropReason::AddressAmbiguous, |_| DropReason::PortsExhausted)),
+            _ => Ok(()),
+        }
+    }
+
     /// A packet comes in for a public address of ours.
     #[cold]
     #[inline(never)]
@@ -157,7 +171,8 @@ impl<B: Buffer> Engine<B> {
             let way = self.way_in(tables, Inside { vrf: inside, address: translation.address() })?;
             return Ok(translated(tables, packet, way, translation, inside));
         }
-        if key.is_fragment() && vip.eip.is_none() {
+        // Where one VM has all of it, ports only matter to who came from within (hairpin).
+        if key.is_fragment() && (vip.eip.is_none() || packet.turned > 0) {
             return self.as_first_fragment(round, packet);
         }
         match vip.owner(key.protocol(), public_port(packet)) {

@@ -94,11 +94,11 @@ pub fn is_legal(tables: &Tables, key: &FlowKey, program: &Program) -> bool {
                 && forward.target_port(connection.port) == connection.inside_port
                 && forward.allowed.contains(&connection.remote)
         }
-        (Owner::Snat, Service::Snat) => {
+        (Owner::Snat | Owner::Eip(_), Service::Snat) => {
             let exit = tables.vrf(connection.inside.vrf).and_then(|vrf| vrf.exit.as_deref());
             let leave = exit
                 .and_then(|exit| exit.leave(connection.net, connection.inside.address, connection.remote));
-            matches!(leave, Some(Leave::Snat(snat)) if snat.vips.contains(&id))
+            matches!(leave, Some(Leave::Snat(snat)) if snat.may_lease(id, vip))
         }
         _ => false,
     }

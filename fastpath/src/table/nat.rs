@@ -131,6 +131,16 @@ pub struct Snat {
     pub vips: Box<[VipId]>,
     /// Most port blocks that one VM gets per protocol; then its public ports are used again towards other remotes.
     pub blocks_per_vm: u16,
+    /// It serves packets to its VIP itself ([`Exit::hairpin`]), so that may be a VM's own address too: towards itself, nobody
+    /// but that VM uses it, and it gives way.
+    pub hairpin: bool,
+}
+
+impl Snat {
+    /// Whether ports of a VIP may be leased to who is behind this pool.
+    pub fn may_lease(&self, id: VipId, vip: &Vip) -> bool {
+        self.vips.contains(&id) && (self.hairpin || vip.eip.is_none())
+    }
 }
 
 /// How packets of a VPC leave to public networks, where its routes lead out ([`Hop::Exit`](super::fib::Hop::Exit)).

@@ -167,6 +167,9 @@ fn an_address_that_is_one_vm_s_own_is_not_leased() {
         let lease = nat.vm(inside(n)).unwrap().lease(&vips, &snat, Space::Tcp, 1, 1).unwrap();
         assert_eq!(lease.mapping.vip, VipId(1));
     }
+    let hairpin = Snat { hairpin: true, ..pool([0], 9) };
+    let lease = nat.vm(inside(8)).unwrap().lease(&vips, &hairpin, Space::Tcp, 1, 1).unwrap();
+    assert_eq!(lease.mapping.vip, VipId(0), "but towards itself");
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn what_cannot_be_adopted() {
     for (n, vip, address, port, expected) in cases {
         assert_eq!(adopt(n, &vips, vip, address, port), expected, "{n} {vip} {port}");
     }
-    vips[0] = Some(Arc::new(Vip { eip: Some(inside(9)), ..vip(0, EVERY_PORT) }));
+    vips[0] = None;
     assert_eq!(adopt(1, &vips, 0, 0, 5000), Err(NotAdopted::Vip));
 }
 

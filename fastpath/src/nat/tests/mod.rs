@@ -60,7 +60,7 @@ fn vips(open: &[&[RangeInclusive<u16>]]) -> Vips {
 }
 
 fn pool(vips: impl IntoIterator<Item = u16>, blocks_per_vm: u16) -> Snat {
-    Snat { vips: vips.into_iter().map(VipId).collect(), blocks_per_vm }
+    Snat { vips: vips.into_iter().map(VipId).collect(), blocks_per_vm, hairpin: false }
 }
 
 /// A seed that differs each time.

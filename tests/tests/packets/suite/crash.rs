@@ -138,3 +138,28 @@ fn other_limits_begin_empty() {
     gw.from(&up, &format!("tcp 8.8.8.8:443 > 203.0.113.93:{public} A")).nothing();
     gw.moved(["flow_miss", "no_service"]);
 }
+
+#[test]
+fn a_connection_to_an_address_of_the_same_vpc_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("flows");
+    let config = format!(
+        "{SITE}
+vips: [{{ id: whole, public_network: public, address: 203.0.113.94 }}]
+eips: [{{ id: one, vip: whole, vpc: red, address: 10.1.1.8 }}]
+"
+    );
+    let mut gw = Gateway::start_in(&file, &config, crate::WORKERS);
+    let (a, c) = (gw.vm("red-1", "10.1.1.7", HOST1), gw.vm("red-1", "10.1.1.8", HOST1));
+    let words = gw.from(&a, "tcp 10.1.1.7:5000 > 203.0.113.94:443 S").words();
+    let port = words[0].rsplit_once("203.0.113.94:").unwrap().1.split(' ').next().unwrap().to_owned();
+    let (mut gw, recovery) = gw.crash(&file, &config, 10);
+    assert_eq!((recovery.sessions, recovery.refused, recovery.halves), (1, 0, 0));
+    gw.pass(3_000).ignore();
+    // Each of both has to be found again.
+    gw.from(&a, "tcp 10.1.1.7:5000 > 203.0.113.94:443 A").nothing();
+    gw.pass(100).to(&c, &format!("tcp 203.0.113.94:{port} > 10.1.1.8:443 A"));
+    gw.from(&c, &format!("tcp 10.1.1.8:443 > 203.0.113.94:{port} A")).nothing();
+    gw.pass(100).to(&a, "tcp 203.0.113.94:443 > 10.1.1.7:5000 A");
+    assert_eq!(gw.nat_usage().blocks, 1);
+}

@@ -7,6 +7,7 @@ mod crash;
 mod drop;
 mod flow;
 mod fragment;
+mod hairpin;
 mod icmp;
 mod local;
 mod nat;
