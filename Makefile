@@ -59,8 +59,8 @@ docs-update: ## write the generated pages of docs anew: config, metrics, drops, 
 check-inline: build ## fail when a call to a DPDK shim function is left in the release binary (needs the clang of rustc's LLVM)
 	$(if $(LTO),TIDEGATE_LTO=$(abspath $(TARGET))/release/tidegate $(CARGO) test -p tidegate-tests --test inline,@echo "check-inline: nothing to check, there is no clang-22 to inline DPDK's functions with")
 
-bench: build ## cycles per packet; ARGS="--help" for more
-	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(ARGS)
+bench: build ## cycles and instructions per packet beside their targets; ARGS="--help" for more
+	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(or $(ARGS),table)
 
 # Without DPDK, so that it builds in half a minute and counts the same with every DPDK.
 INSTRUCTIONS := $(CARGO) run --profile instructions -p tidegate-bench --no-default-features -- instructions --baseline bench/instructions.json

@@ -77,10 +77,10 @@ pub struct Conditions {
     pub lto: bool,
     /// Flows of each scenario.
     pub flows: u32,
-    /// Bytes of a tenant's frame, FCS included, tunnel headers not.
-    pub frame_bytes: u16,
+    /// Bytes of a tenant's frame, FCS included, tunnel headers not; or `imix`.
+    pub frames: String,
     /// Frames that the worker gets at a time.
-    pub burst: u8,
+    pub burst: usize,
 }
 
 /// Counts that are committed with the code, and how much more is a regression.
@@ -175,8 +175,13 @@ mod tests {
     }
 
     fn baseline() -> Baseline {
-        let conditions =
-            Conditions { buffers: "mem".to_owned(), lto: false, flows: 1000, frame_bytes: 64, burst: 32 };
+        let conditions = Conditions {
+            buffers: "mem".to_owned(),
+            lto: false,
+            flows: 1000,
+            frames: "64".to_owned(),
+            burst: 32,
+        };
         Baseline { margin_percent: 3.0, conditions, instructions: counts(&[("a", 100.0), ("b", 1000.0)]) }
     }
 

@@ -1,23 +1,33 @@
-//! What a packet costs: a scenario configures a gateway and makes frames, a subject replays them through a worker, a
-//! measurement says what that took, a report shows it.
+//! What a packet costs: a scenario configures a gateway and makes frames (`scenario`, `traffic`), a subject replays them
+//! through a worker (`replay`, on a `site`), a measurement says what that took, a report shows it, a document keeps it.
 //!
 //! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
 //! first pass was read by an independent parser and found right. `instructions` runs the same under callgrind. `compile` is
 //! apart: it tells what control needs for a configuration.
 
-#[cfg(feature = "dpdk")]
-pub mod buffer;
 pub mod build;
 #[cfg(feature = "control")]
 pub mod compile;
 pub mod cycles;
+pub mod document;
 pub mod gateway;
 pub mod instructions;
+pub mod machine;
 pub mod measurement;
 pub mod oracle;
 pub mod pool;
+pub mod replay;
 pub mod report;
 pub mod scenario;
-pub mod subject;
+pub mod site;
+pub mod target;
 pub mod traffic;
+
+use std::alloc::System;
+
+use cap::Cap;
+
+/// The heap, which knows how much of it is in use.
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);

@@ -1,31 +1,60 @@
 //! Rounds over all subjects in turn, so that what the machine does to one it does to all; and what comes of them.
 
-use anyhow::{Context, Result};
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use crate::cycles;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{cycles, scenario::Scenario, traffic::Popularity};
 
 /// What was measured, in words.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
     /// The scenario.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// What packets are in: `mem` or `mbuf`.
-    pub buffers: &'static str,
+    pub buffers: String,
     /// `tracked`: packets use flow entries. `stateless`: each is decided anew.
-    pub path: &'static str,
+    pub path: String,
     /// Flows, in random order.
     pub flows: u32,
-    /// Bytes of a tenant's frame, FCS included, tunnel headers not.
+    /// How often each comes.
+    pub popularity: String,
+    /// The size of all tenants' frames, or `imix`, or `pcap`.
+    pub frames: String,
+    /// Bytes of a tenant's frame, FCS included, tunnel headers not; the mean where they differ.
     pub frame_bytes: usize,
+    /// Routes, where the scenario has a number of them.
+    pub routes: Option<u32>,
     /// Frames that the worker gets at a time.
     pub burst: usize,
     /// Workers.
     pub workers: usize,
     /// What is switched on beside forwarding.
-    pub services: Vec<&'static str>,
+    pub services: Vec<String>,
     /// Whether flow table and mbufs are in reserved hugepages.
     pub hugepages: bool,
+}
+
+impl Label {
+    /// For a scenario on one worker, without hugepages.
+    pub fn new(scenario: &dyn Scenario, buffers: &str, burst: usize) -> Label {
+        let load = scenario.load();
+        Label {
+            scenario: load.scenario.to_string(),
+            buffers: buffers.to_owned(),
+            path: if load.tracked { "tracked" } else { "stateless" }.to_owned(),
+            flows: load.flows,
+            popularity: if load.popularity == Popularity::Zipf { "zipf" } else { "uniform" }.to_owned(),
+            frames: load.frames.to_string(),
+            frame_bytes: load.frames.mean(),
+            routes: scenario.routes(),
+            burst,
+            workers: 1,
+            services: scenario.services().into_iter().map(str::to_owned).collect(),
+            hugepages: false,
+        }
+    }
 }
 
 /// How long a round is.
@@ -100,25 +129,39 @@ pub trait Subject {
     /// The first packet that is wrong.
     fn verify(&mut self) -> Result<()>;
 
-    /// Cycles of work of the first packet of a flow, on average; `None` where nothing is learned, or too little for a
-    /// figure. Taken while every packet is checked, so with colder caches than the rest.
-    fn first_cycles(&self) -> Option<f64>;
-
     /// Works for a while.
     ///
     /// # Errors
     /// Buffers were lost.
     fn round(&mut self, length: Length) -> Result<Sample>;
 
-    /// Frames received and sent since the start.
+    /// What came of it all.
     ///
     /// # Errors
-    /// Not every packet was sent, or the worker's books do not balance.
-    fn finish(&mut self) -> Result<(u64, u64)>;
+    /// Not every packet was sent that must be, or the worker's books do not balance.
+    fn finish(&mut self) -> Result<Outcome>;
+}
+
+/// What a subject knows at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Frames handed to the worker, checks and all rounds.
+    pub received: u64,
+    /// Frames emitted.
+    pub sent: u64,
+    /// Cycles of work of the first packet of a flow, on average; `None` where nothing is learned, or too little for a
+    /// figure. Taken while every packet is checked, so with colder caches than the rest.
+    pub first_cycles: Option<f64>,
+    /// Memory of a connection: see [`Site::bytes_per_connection`](crate::site::Site::bytes_per_connection).
+    pub bytes_per_connection: Option<f64>,
+    /// Flow entries in use at the end.
+    pub entries: Option<usize>,
+    /// Packets dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// Least, middle and largest of several rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Least.
     pub min: f64,
@@ -138,7 +181,7 @@ impl Spread {
 }
 
 /// One measurement.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Of what.
     #[serde(flatten)]
@@ -149,12 +192,11 @@ pub struct Row {
     pub total_cycles: f64,
     /// Million packets per second of one core at `total_cycles`.
     pub mpps: f64,
-    /// See [`Subject::first_cycles`].
-    pub first_cycles: Option<f64>,
-    /// Frames emitted, all checks and rounds.
-    pub sent: u64,
-    /// Frames handed to the worker.
-    pub received: u64,
+    /// Instructions of work per packet, where they were counted.
+    pub instructions: Option<f64>,
+    /// What came of it all.
+    #[serde(flatten)]
+    pub outcome: Outcome,
     /// Rounds behind the figures; the core was slowed down during the others.
     pub rounds: usize,
     /// Bursts left out because the core was taken away.
@@ -203,15 +245,14 @@ fn row(subject: &mut dyn Subject, mut samples: Vec<(Sample, f64)>, best: f64, hz
         Spread::of(values.filter(|v| v.is_finite())).context("no packet was measured")
     };
     let (work_cycles, total) = (per_packet(|s| s.work)?, per_packet(|s| s.total)?);
-    let (received, sent) = subject.finish()?;
+    let outcome = subject.finish().with_context(|| format!("{:?}", subject.label()))?;
     Ok(Row {
         label: subject.label().clone(),
         work_cycles,
         total_cycles: total.median,
         mpps: hz / total.median / 1e6,
-        first_cycles: subject.first_cycles(),
-        sent,
-        received,
+        instructions: None,
+        outcome,
         rounds: samples.len(),
         interrupted: samples.iter().map(|(s, _)| s.interrupted).sum(),
     })

@@ -7,7 +7,7 @@ use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header, UdpHeader};
 use tidegate_fastpath::types::MacAddr;
 
 /// A routed frame, as it must be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Expected<'a> {
     /// The Ethernet frame as its sender sent it.
     pub sent: &'a [u8],
@@ -15,6 +15,19 @@ pub struct Expected<'a> {
     pub source: MacAddr,
     /// The next hop's.
     pub destination: MacAddr,
+    /// What of the packet is replaced.
+    pub replaced: Replaced<'a>,
+}
+
+/// What address translation replaces of a packet: one address with its port.
+#[derive(Clone, Copy)]
+pub enum Replaced<'a> {
+    /// Nothing.
+    Nothing,
+    /// The source, by something that is right.
+    Source(&'a dyn Fn(Ipv4Addr, u16) -> bool),
+    /// The destination, by this.
+    Destination(Ipv4Addr, u16),
 }
 
 /// Outer headers, as they must be. Pairs are (ours, theirs).
@@ -33,7 +46,8 @@ pub struct Tunnel {
 /// First source port that may carry entropy (RFC 7348 §5).
 const DYNAMIC_PORTS: u16 = 49152;
 
-/// Checks a frame that was routed without tunnel: MACs, TTL less one, everything else unchanged, checksums right.
+/// Checks a frame that was routed without tunnel: MACs, TTL less one, what must be replaced is, everything else unchanged,
+/// checksums right.
 ///
 /// # Errors
 /// The first field that is wrong.
@@ -41,18 +55,43 @@ pub fn check_routed(expected: &Expected<'_>, frame: &[u8]) -> Result<()> {
     let payload = check_ethernet(expected.source, expected.destination, frame)?;
     let (_, original) = Ethernet2Header::from_slice(expected.sent)?;
     let (before, body_before) = Ipv4Header::from_slice(original)?;
+    let (udp_before, data_before) = UdpHeader::from_slice(body_before)?;
     let (after, body) = Ipv4Header::from_slice(payload).context("IPv4 header")?;
-    let wanted = Ipv4Header {
+    let (udp, data) = UdpHeader::from_slice(body).context("UDP header")?;
+    let mut ip_wanted = Ipv4Header {
         time_to_live: before.time_to_live - 1,
         header_checksum: after.header_checksum,
         ..before
     };
-    ensure!(after == wanted, "IPv4 header is {after:?}, not {wanted:?}");
+    let mut udp_wanted = UdpHeader { checksum: udp.checksum, ..udp_before };
+    match expected.replaced {
+        Replaced::Nothing => {}
+        Replaced::Source(is_right) => {
+            let (address, port) = (Ipv4Addr::from(after.source), udp.source_port);
+            ensure!(is_right(address, port), "source {address}:{port}");
+            (ip_wanted.source, udp_wanted.source_port) = (after.source, port);
+        }
+        Replaced::Destination(address, port) => {
+            (ip_wanted.destination, udp_wanted.destination_port) = (address.octets(), port);
+        }
+    }
+    ensure!(after == ip_wanted, "IPv4 header is {after:?}, not {ip_wanted:?}");
+    ensure!(udp == udp_wanted, "UDP header is {udp:?}, not {udp_wanted:?}");
+    ensure!(data == data_before, "the payload changed");
     check_header_checksum(&after)?;
-    ensure!(body == body_before, "the payload changed");
-    let (udp, data) = UdpHeader::from_slice(body)?;
     ensure!(udp.calc_checksum_ipv4(&after, data)? == udp.checksum, "UDP checksum {:04x}", udp.checksum);
     Ok(())
+}
+
+/// Source and destination port of an Ethernet frame that holds UDP over IPv4.
+///
+/// # Errors
+/// It holds something else.
+pub fn udp_ports(frame: &[u8]) -> Result<(u16, u16)> {
+    let (_, packet) = Ethernet2Header::from_slice(frame)?;
+    let (_, body) = Ipv4Header::from_slice(packet)?;
+    let (udp, _) = UdpHeader::from_slice(body)?;
+    Ok((udp.source_port, udp.destination_port))
 }
 
 /// Checks a frame that was routed into a tunnel: outer headers, VNI, then as [`check_routed`].
@@ -83,7 +122,7 @@ pub fn check_tunnel(tunnel: &Tunnel, expected: &Expected<'_>, frame: &[u8]) -> R
 ///
 /// # Errors
 /// The first field that is wrong.
-pub fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Result<&[u8]> {
+fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Result<&[u8]> {
     let (ethernet, payload) = Ethernet2Header::from_slice(frame).context("Ethernet header")?;
     let macs = [ethernet.source, ethernet.destination].map(MacAddr::new);
     ensure!(macs == [source, destination], "MACs {} > {}", macs[0], macs[1]);
@@ -91,9 +130,7 @@ pub fn check_ethernet(source: MacAddr, destination: MacAddr, frame: &[u8]) -> Re
     Ok(payload)
 }
 
-/// # Errors
-/// A wrong header checksum.
-pub fn check_header_checksum(ip: &Ipv4Header) -> Result<()> {
+fn check_header_checksum(ip: &Ipv4Header) -> Result<()> {
     ensure!(ip.header_checksum == ip.calc_header_checksum(), "header checksum {:04x}", ip.header_checksum);
     Ok(())
 }

@@ -1,79 +1,163 @@
-//! Rows as a table for people and as JSON for programs.
+//! Rows as tables for people.
 
-use std::{fs, io::Write, path::Path};
-
-use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
 
-use crate::measurement::Row;
+use crate::{
+    measurement::Row,
+    target::{self, BYTES_PER_CONNECTION},
+};
 
-const HEADER: [&str; 15] = [
-    "scenario",
-    "buffers",
-    "path",
-    "flows",
-    "frame",
-    "burst",
-    "hugepages",
-    "work min",
-    "median",
-    "max",
-    "total",
-    "Mpps",
-    "new flow",
-    "received",
-    "sent",
+/// The target for memory is of so many connections.
+const FLOWS_OF_TARGET: u32 = 1_000_000;
+
+/// A column: its heading, whether it holds words (numbers are aligned to the right), and its cell of a row.
+type Column = (&'static str, bool, fn(&Row) -> String);
+
+/// What was measured.
+const WHAT: [Column; 4] = [
+    ("scenario", true, |row| match row.label.routes {
+        Some(routes) if routes > 1 => format!("{}, {routes} routes", row.label.scenario),
+        _ => row.label.scenario.clone(),
+    }),
+    ("flows", false, |row| row.label.flows.to_string()),
+    ("frame", false, |row| row.label.frames.clone()),
+    ("in", true, |row| format!("{}{}", row.label.buffers, if row.label.hugepages { ", huge" } else { "" })),
 ];
-/// Columns of words; the others are numbers.
-const WORDS: [usize; 4] = [0, 1, 2, 6];
 
-/// The table; cycles are per packet.
+/// How it was measured, where that differs.
+const HOW: [Column; 4] = [
+    ("path", true, |row| row.label.path.clone()),
+    ("popularity", true, |row| row.label.popularity.clone()),
+    ("burst", false, |row| row.label.burst.to_string()),
+    ("workers", false, |row| row.label.workers.to_string()),
+];
+
+const WORK: [Column; 3] = [
+    ("work min", false, |row| format!("{:.1}", row.work_cycles.min)),
+    ("median", false, |row| format!("{:.1}", row.work_cycles.median)),
+    ("max", false, |row| format!("{:.1}", row.work_cycles.max)),
+];
+
+const TARGETS: [Column; 6] = [
+    ("target", false, |row| number(target::of(&row.label).map(|target| target.cycles), 0)),
+    ("", true, |row| mark(target::of(&row.label).map(|target| row.work_cycles.median <= target.cycles))),
+    ("VPP", false, |row| number(target::of(&row.label).and_then(|target| target.vpp), 0)),
+    ("VPP/ours", false, |row| {
+        let vpp = target::of(&row.label).and_then(|target| target.vpp);
+        number(vpp.map(|vpp| vpp / row.work_cycles.median), 1)
+    }),
+    ("instr", false, |row| number(row.instructions, 0)),
+    ("target", false, |row| number(target::instructions(&row.label).map(|(ours, _)| ours), 0)),
+];
+
+const INSTRUCTIONS_MET: Column = ("", true, |row| {
+    let (counted, target) = (row.instructions, target::instructions(&row.label));
+    mark(counted.zip(target).map(|(counted, (most, _))| counted <= most))
+});
+
+const TOTAL: [Column; 2] = [
+    ("total", false, |row| format!("{:.1}", row.total_cycles)),
+    ("Mpps", false, |row| format!("{:.2}", row.mpps)),
+];
+
+const MEMORY: [Column; 2] = [
+    ("B/conn", false, |row| number(row.outcome.bytes_per_connection, 0)),
+    ("", true, |row| {
+        // Of a full-size table; a few connections do not make up for what every VIP takes.
+        let bytes = row.outcome.bytes_per_connection.filter(|_| row.label.flows >= FLOWS_OF_TARGET);
+        mark(bytes.map(|bytes| bytes <= BYTES_PER_CONNECTION))
+    }),
+];
+
+const COUNTS: [Column; 4] = [
+    ("instr", false, |row| number(row.instructions, 0)),
+    ("B/conn", false, |row| number(row.outcome.bytes_per_connection, 0)),
+    ("received", false, |row| row.outcome.received.to_string()),
+    ("sent", false, |row| row.outcome.sent.to_string()),
+];
+
+/// Measurements with everything that tells them apart; cycles are per packet.
 pub fn table(rows: &[Row]) -> String {
+    written(rows, [&WHAT[..], &HOW, &WORK, &TOTAL, &COUNTS].concat())
+}
+
+/// Measurements beside their targets, with a mark whether these are met.
+pub fn main_table(rows: &[Row]) -> String {
+    written(rows, [&WHAT[..], &WORK, &TARGETS, &[INSTRUCTIONS_MET], &TOTAL, &MEMORY].concat())
+}
+
+/// What was lost, a line for each measurement that lost something.
+pub fn losses(rows: &[Row]) -> String {
+    let lost = rows.iter().filter(|row| !row.outcome.drops.is_empty());
+    let line = |row: &Row| {
+        let reasons: Vec<String> =
+            row.outcome.drops.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        format!("{}, {} flows: dropped: {}\n", row.label.scenario, row.label.flows, reasons.join(", "))
+    };
+    lost.map(line).collect()
+}
+
+fn written(rows: &[Row], columns: Vec<Column>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(HEADER);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(columns.iter().map(|(heading, ..)| *heading));
     for row in rows {
-        table.add_row(cells(row));
+        table.add_row(columns.iter().map(|(.., cell)| cell(row)));
     }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        if !WORDS.contains(&at) {
+    for (column, (_, is_words, _)) in table.column_iter_mut().zip(&columns) {
+        if !is_words {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     table.to_string()
 }
 
-fn cells(row: &Row) -> [String; HEADER.len()] {
-    let (label, work) = (&row.label, &row.work_cycles);
-    [
-        label.scenario.to_owned(),
-        label.buffers.to_owned(),
-        label.path.to_owned(),
-        label.flows.to_string(),
-        label.frame_bytes.to_string(),
-        label.burst.to_string(),
-        if label.hugepages { "yes" } else { "no" }.to_owned(),
-        format!("{:.1}", work.min),
-        format!("{:.1}", work.median),
-        format!("{:.1}", work.max),
-        format!("{:.1}", row.total_cycles),
-        format!("{:.2}", row.mpps),
-        row.first_cycles.map_or_else(|| "-".to_owned(), |cycles| format!("{cycles:.0}")),
-        row.received.to_string(),
-        row.sent.to_string(),
-    ]
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-/// Writes something as JSON to a file, or to standard output for `-`.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_json(what: &impl Serialize, to: &Path) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(what)?;
-    text.push('\n');
-    if to == Path::new("-") {
-        std::io::stdout().write_all(text.as_bytes()).context("standard output")
-    } else {
-        fs::write(to, text).with_context(|| to.display().to_string())
+fn mark(is_met: Option<bool>) -> String {
+    is_met.map_or("", |met| if met { "met" } else { "MISSED" }).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        measurement::{Label, Outcome, Spread},
+        scenario::{Name, Parameters},
+    };
+
+    fn row(median: f64) -> Row {
+        let scenario = Name::Snat.with(&Parameters { flows: 1_000_000, ..Parameters::default() });
+        Row {
+            label: Label::new(&*scenario, "mbuf", 32),
+            work_cycles: Spread { min: median, median, max: median },
+            total_cycles: 100.0,
+            mpps: 23.0,
+            instructions: Some(261.0),
+            outcome: Outcome { bytes_per_connection: Some(256.0), ..Outcome::default() },
+            rounds: 7,
+            interrupted: 0,
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_missed_says_so() {
+        let marks = |median| {
+            let table = main_table(&[row(median)]);
+            (table.matches("MISSED").count(), table.matches("met").count(), table)
+        };
+        let (missed, met, table) = marks(120.0);
+        assert_eq!((missed, met), (1, 2), "instructions are above theirs: {table}");
+        let (missed, met, table) = marks(120.1);
+        assert_eq!((missed, met), (2, 1), "{table}");
+    }
+
+    #[test]
+    fn losses_are_named() {
+        let mut lossy = row(1.0);
+        assert_eq!(losses(&[lossy.clone()]), "");
+        lossy.outcome.drops.insert("no_route".to_owned(), 3);
+        assert_eq!(losses(&[lossy]), "snat, 1000000 flows: dropped: no_route 3\n");
     }
 }

@@ -1,47 +1,193 @@
-//! The frames that are replayed: one per flow, in random order, in one piece of memory.
+//! The frames that are replayed, and in which order: one per flow (and size), in random order, in one piece of memory.
 
-use std::sync::Arc;
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
 
 use crate::scenario::Scenario;
 
 /// The order of the flows is that of every run and machine.
 const SEED: u64 = 0x7469_6465_6761_7465;
+/// So much of a frame belongs to its flow; what comes behind is kept once for all frames that have the same there.
+const HEAD_MAX: usize = 128;
+/// Packets of one turn over Zipf-distributed flows: at least so many, at most four million.
+const ZIPF_MIN: usize = 1 << 17;
+const ZIPF_MAX: usize = 1 << 22;
 
-/// Frames of equal length, in the order in which they are sent. Cloning shares them.
+/// The simple Internet mix: 7 of 64 bytes, 4 of 570, 1 of 1518.
+const IMIX: [u16; 12] = [64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 64, 570];
+
+/// Sizes of a tenant's frames: bytes with FCS, without tunnel headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameSize {
+    /// All the same.
+    Fixed(u16),
+    /// 64, 570 and 1518 bytes as 7:4:1.
+    Imix,
+}
+
+impl FrameSize {
+    const MIN: u16 = 64;
+    const MAX: u16 = 9000;
+
+    /// The size of the `n`th frame.
+    fn of(self, n: usize) -> usize {
+        match self {
+            FrameSize::Fixed(bytes) => bytes.into(),
+            FrameSize::Imix => IMIX[n % IMIX.len()].into(),
+        }
+    }
+
+    /// How many frames it takes until every size came as often as it must.
+    fn period(self) -> usize {
+        match self {
+            FrameSize::Fixed(_) => 1,
+            FrameSize::Imix => IMIX.len(),
+        }
+    }
+
+    /// The mean, rounded.
+    pub fn mean(self) -> usize {
+        let sum: usize = (0..self.period()).map(|n| self.of(n)).sum();
+        (sum + self.period() / 2) / self.period()
+    }
+
+    /// The largest.
+    pub fn largest(self) -> usize {
+        (0..self.period()).map(|n| self.of(n)).max().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for FrameSize {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameSize::Fixed(bytes) => write!(to, "{bytes}"),
+            FrameSize::Imix => to.write_str("imix"),
+        }
+    }
+}
+
+impl FromStr for FrameSize {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<FrameSize> {
+        if text == "imix" {
+            return Ok(FrameSize::Imix);
+        }
+        let wanted = || format!("give {} to {} bytes, or imix", FrameSize::MIN, FrameSize::MAX);
+        let bytes = text.parse().with_context(wanted)?;
+        ensure!((FrameSize::MIN..=FrameSize::MAX).contains(&bytes), "{}", wanted());
+        Ok(FrameSize::Fixed(bytes))
+    }
+}
+
+/// How often each flow comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Popularity {
+    /// All equally often.
+    Uniform,
+    /// The `n`th most frequent one `1/n` as often as the first: few are large, most are small.
+    Zipf,
+}
+
+/// Frames and their order. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     frames: Arc<Frames>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Frames {
     /// Back to back.
-    bytes: Vec<u8>,
-    len: usize,
-    /// Which flow a frame is of.
-    flows: Vec<u32>,
+    heads: Vec<u8>,
+    tails: Vec<Vec<u8>>,
+    templates: Vec<Template>,
+    /// Templates in the order in which they come; `None` for one after the other.
+    order: Option<Vec<u32>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Template {
+    head: usize,
+    head_len: u16,
+    frame_bytes: u16,
+    tail: u32,
+    flow: u32,
+}
+
+/// A frame that is replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    head: &'a [u8],
+    tail: &'a [u8],
+    /// The flow that it is of.
+    pub flow: u32,
+    /// The size of the tenant's frame that it is or has inside.
+    pub frame_bytes: usize,
+}
+
+impl Frame<'_> {
+    /// Bytes, without FCS.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies it.
+    ///
+    /// # Panics
+    /// If `to` is not as long as the frame.
+    #[inline]
+    pub fn copy_to(&self, to: &mut [u8]) {
+        let (head, tail) = to.split_at_mut(self.head.len());
+        head.copy_from_slice(self.head);
+        tail.copy_from_slice(self.tail);
+    }
+
+    /// As one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        [self.head, self.tail].concat()
+    }
 }
 
 impl Traffic {
     /// The frames of all flows of a scenario.
-    ///
-    /// # Panics
-    /// Where the scenario's frames differ in length: a mistake of the scenario.
     pub fn new(scenario: &dyn Scenario) -> Traffic {
-        let mut flows: Vec<u32> = (0..scenario.load().flows).collect();
-        fastrand::Rng::with_seed(SEED).shuffle(&mut flows);
-        let len = scenario.arriving(0).len();
-        let mut bytes = Vec::with_capacity(len * flows.len());
-        for flow in &flows {
-            bytes.extend(scenario.arriving(*flow));
+        let load = scenario.load();
+        let mut flows: Vec<u32> = (0..load.flows).collect();
+        let mut random = fastrand::Rng::with_seed(SEED);
+        random.shuffle(&mut flows);
+        let copies = load.frames.period().div_ceil(flows.len().max(1));
+        let mut made = Maker::default();
+        for (n, flow) in (0..copies).flat_map(|_| &flows).enumerate() {
+            let frame_bytes = load.frames.of(n);
+            made.add(&scenario.arriving(*flow, frame_bytes), *flow, frame_bytes);
         }
-        assert_eq!(bytes.len(), len * flows.len(), "all frames of a scenario are of one length");
-        Traffic { frames: Arc::new(Frames { bytes, len, flows }) }
+        let order = match load.popularity {
+            Popularity::Uniform => None,
+            Popularity::Zipf => Some(zipf(made.frames.templates.len(), &mut random)),
+        };
+        made.with(order)
     }
 
-    /// How many there are.
+    /// The frames of a capture in its order, each with the number of its flow.
+    pub fn of_frames<'a>(frames: impl Iterator<Item = (&'a [u8], u32)>) -> Traffic {
+        let mut made = Maker::default();
+        frames.for_each(|(bytes, flow)| made.add(bytes, flow, bytes.len()));
+        made.with(None)
+    }
+
+    /// How many different ones there are.
     pub fn len(&self) -> usize {
-        self.frames.flows.len()
+        self.frames.templates.len()
     }
 
     /// Whether there is none.
@@ -49,15 +195,125 @@ impl Traffic {
         self.len() == 0
     }
 
-    /// The frame at a place, counted round.
-    #[inline]
-    pub fn frame(&self, at: usize) -> &[u8] {
-        let start = at % self.len() * self.frames.len;
-        &self.frames.bytes[start..start + self.frames.len]
+    /// Frames until the order begins anew.
+    pub fn turn(&self) -> usize {
+        self.frames.order.as_ref().map_or(self.len(), Vec::len)
     }
 
-    /// The flow of that frame.
-    pub fn flow(&self, at: usize) -> u32 {
-        self.frames.flows[at % self.len()]
+    /// One of the different ones; `at` is below [`Traffic::len`].
+    #[inline]
+    pub fn frame(&self, at: usize) -> Frame<'_> {
+        let frames = &*self.frames;
+        let Template { head, head_len, frame_bytes, tail, flow } = frames.templates[at];
+        let head = &frames.heads[head..head + usize::from(head_len)];
+        Frame { head, tail: &frames.tails[tail as usize], flow, frame_bytes: frame_bytes.into() }
+    }
+
+    /// Which frame comes at a place of the order; `at` is below [`Traffic::turn`].
+    #[inline]
+    pub fn at(&self, at: usize) -> usize {
+        self.frames.order.as_ref().map_or(at, |order| order[at] as usize)
+    }
+
+    /// Bytes of the longest frame, without FCS.
+    pub fn longest(&self) -> usize {
+        (0..self.len()).map(|at| self.frame(at).len()).max().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Maker {
+    frames: Frames,
+    tails: HashMap<Vec<u8>, u32>,
+}
+
+impl Maker {
+    fn add(&mut self, bytes: &[u8], flow: u32, frame_bytes: usize) {
+        let (head, tail) = bytes.split_at(bytes.len().min(HEAD_MAX));
+        let frames = &mut self.frames;
+        let tail = *self.tails.entry(tail.to_vec()).or_insert_with_key(|tail| {
+            frames.tails.push(tail.clone());
+            frames.tails.len() as u32 - 1
+        });
+        let (head_len, frame_bytes) = (head.len() as u16, frame_bytes as u16);
+        frames.templates.push(Template { head: frames.heads.len(), head_len, frame_bytes, tail, flow });
+        frames.heads.extend(head);
+    }
+
+    fn with(mut self, order: Option<Vec<u32>>) -> Traffic {
+        self.frames.order = order;
+        Traffic { frames: Arc::new(self.frames) }
+    }
+}
+
+/// Numbers below `n`, of which the `k`th comes `1/k` as often as the first.
+fn zipf(n: usize, random: &mut fastrand::Rng) -> Vec<u32> {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = (1..=n)
+        .map(|k| {
+            sum += 1.0 / k as f64;
+            sum
+        })
+        .collect();
+    let packets = (4 * n).clamp(ZIPF_MIN, ZIPF_MAX);
+    let mut draw = || {
+        let point = random.f64() * sum;
+        sums.partition_point(|sum| *sum <= point).min(n - 1) as u32
+    };
+    (0..packets).map(|_| draw()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Name, Parameters};
+
+    fn traffic(frames: &str, popularity: Popularity, flows: u32) -> Traffic {
+        let parameters =
+            Parameters { flows, frames: frames.parse().unwrap(), popularity, ..Parameters::default() };
+        Traffic::new(&*Name::Session.with(&parameters))
+    }
+
+    fn sizes(traffic: &Traffic) -> [usize; 3] {
+        let count = |len| (0..traffic.len()).filter(|at| traffic.frame(*at).len() + 4 == len).count();
+        [64, 570, 1518].map(count)
+    }
+
+    #[test]
+    fn sizes_of_the_mix_are_as_seven_to_four_to_one() {
+        assert_eq!(sizes(&traffic("imix", Popularity::Uniform, 1)), [7, 4, 1]);
+        assert_eq!(sizes(&traffic("imix", Popularity::Uniform, 1200)), [700, 400, 100]);
+        assert_eq!((FrameSize::Imix.mean(), FrameSize::Imix.largest()), (354, 1518));
+    }
+
+    #[test]
+    fn every_flow_comes_and_tails_are_kept_once() {
+        let traffic = traffic("1450", Popularity::Uniform, 500);
+        let mut flows: Vec<u32> = (0..traffic.turn()).map(|at| traffic.frame(traffic.at(at)).flow).collect();
+        assert_ne!(flows[..3], [0, 1, 2]);
+        flows.sort_unstable();
+        assert_eq!(flows, (0..500).collect::<Vec<_>>());
+        assert_eq!(traffic.frames.tails.len(), 1);
+        let frame = traffic.frame(7);
+        let mut copy = vec![0; frame.len()];
+        frame.copy_to(&mut copy);
+        assert_eq!(copy, frame.to_vec());
+    }
+
+    #[test]
+    fn the_most_frequent_flow_comes_twice_as_often_as_the_second() {
+        let traffic = traffic("64", Popularity::Zipf, 1000);
+        let count = |wanted| (0..traffic.turn()).filter(|at| traffic.at(*at) == wanted).count() as f64;
+        let ratio = count(0) / count(1);
+        assert!((1.9..2.1).contains(&ratio), "{ratio}");
+        assert!(count(999) > 0.0);
+    }
+
+    #[test]
+    fn sizes_that_no_frame_has_are_refused() {
+        for text in ["63", "9001", "big", "-1", "70000"] {
+            assert!(text.parse::<FrameSize>().is_err(), "{text}");
+        }
+        assert_eq!("9000".parse::<FrameSize>().unwrap(), FrameSize::Fixed(9000));
     }
 }

@@ -1,30 +1,34 @@
 //! `tidegate-bench instructions`.
 
-use std::{collections::BTreeMap, env, path::PathBuf};
-
-use anyhow::{Context, Result, ensure};
-use clap::Args;
-use tidegate_bench::{
-    build,
-    instructions::{self, Baseline, Conditions},
-    report,
+use std::{
+    collections::{BTreeMap, HashMap},
+    env,
+    path::PathBuf,
 };
 
-use super::run::{Name, On};
+use anyhow::{Context, Result};
+use clap::Args;
+use tidegate_bench::{
+    build, document,
+    instructions::{self, Baseline, Conditions},
+    measurement::{Label, Row},
+    scenario::Name,
+    traffic::FrameSize,
+};
 
-/// What is counted where nothing is named.
-const MAIN: [Name; 4] = [Name::Ip4, Name::Session, Name::VxlanVxlan, Name::VxlanSnat];
+use super::options::On;
 
 #[derive(Debug, Args)]
 pub(super) struct Instructions {
-    /// What to count; without it the main scenarios.
+    /// What to count; without it all scenarios.
+    #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Name>,
     /// Flows (directions), sent in random order.
     #[arg(long, default_value_t = 1000)]
     flows: u32,
-    /// Bytes of a tenant's frame with FCS, without tunnel headers: 64 to 9000.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(64..=9000))]
-    frame: u16,
+    /// Bytes of a tenant's frame with FCS, without tunnel headers: 64 to 9000, or imix (7:4:1).
+    #[arg(long, default_value_t = FrameSize::Fixed(64))]
+    frame: FrameSize,
     /// Frames that the worker gets at a time: 1 to 32.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=32))]
     burst: u8,
@@ -49,54 +53,97 @@ impl Instructions {
     pub(super) fn run(&self) -> Result<()> {
         let counted = self.count()?;
         match &self.json {
-            Some(to) => report::write_json(&counted, to)?,
+            Some(to) => document::write_json(&counted, to)?,
             None => counted.iter().for_each(|(scenario, count)| println!("{scenario:<14} {count:>8.1}")),
         }
         let Some(path) = &self.baseline else { return Ok(()) };
         if !self.update {
-            eprintln!("{}", Baseline::read(path)?.judge(&self.conditions()?, &counted)?);
+            eprintln!("{}", Baseline::read(path)?.judge(&self.conditions(), &counted)?);
             return Ok(());
         }
         let margin_percent = Baseline::read(path).map_or(MARGIN_PERCENT, |before| before.margin_percent);
         let rounded = counted.into_iter().map(|(scenario, count)| (scenario, count.round())).collect();
-        Baseline { margin_percent, conditions: self.conditions()?, instructions: rounded }.write(path)
+        Baseline { margin_percent, conditions: self.conditions(), instructions: rounded }.write(path)
     }
 
     fn count(&self) -> Result<BTreeMap<String, f64>> {
-        let program = env::current_exe().context("the path of this program")?;
-        let scenarios = if self.scenarios.is_empty() { &MAIN[..] } else { &self.scenarios };
+        self.on.check()?;
+        let scenarios = if self.scenarios.is_empty() { &Name::ALL[..] } else { &self.scenarios };
+        let conditions = self.conditions();
         let count = |scenario: &Name| {
             let name = scenario.to_string();
-            let count = instructions::per_packet(&program, &self.args(&name)?, self.packets);
+            let args = args(&name, &conditions);
+            let count = instructions::per_packet(&env::current_exe()?, &args, self.packets);
             Ok((name.clone(), count.context(name)?))
         };
         scenarios.iter().map(count).collect()
     }
 
-    /// The command line of the program that is run under callgrind.
-    fn args(&self, scenario: &str) -> Result<Vec<String>> {
-        let Conditions { buffers, flows, frame_bytes, burst, .. } = self.conditions()?;
-        let options = [
-            ("--on", buffers),
-            ("--flows", flows.to_string()),
-            ("--frame", frame_bytes.to_string()),
-            ("--burst", burst.to_string()),
-            ("--rounds", "1".to_owned()),
-        ];
-        let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-        Ok(["run".to_owned(), scenario.to_owned()].into_iter().chain(options).collect())
-    }
-
-    fn conditions(&self) -> Result<Conditions> {
-        ensure!(cfg!(feature = "dpdk") || self.on == On::Mem, "this build has no DPDK; give --on mem");
-        Ok(Conditions {
+    fn conditions(&self) -> Conditions {
+        Conditions {
             buffers: self.on.to_string(),
             lto: build::LTO,
             flows: self.flows,
-            frame_bytes: self.frame,
-            burst: self.burst,
-        })
+            frames: self.frame.to_string(),
+            burst: self.burst.into(),
+        }
     }
+}
+
+/// The command line of the program that is run under callgrind.
+fn args(scenario: &str, conditions: &Conditions) -> Vec<String> {
+    let Conditions { buffers, flows, frames, burst, .. } = conditions;
+    let options = [
+        ("--on", buffers.clone()),
+        ("--flows", flows.to_string()),
+        ("--frame", frames.clone()),
+        ("--burst", burst.to_string()),
+        ("--rounds", "1".to_owned()),
+    ];
+    let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    ["run".to_owned(), scenario.to_owned()].into_iter().chain(options).collect()
+}
+
+/// Packets over which is counted for a table.
+const PACKETS: u64 = 32_000;
+/// More flows do not change the count, only its duration.
+const FLOWS_MAX: u32 = 1_000;
+
+/// Counts for a measurement, with at most 1000 flows and routes.
+pub(super) fn fill(row: &mut Row) -> Result<()> {
+    row.instructions = Some(count_for(&row.label)?);
+    Ok(())
+}
+
+/// The same once for all measurements of a scenario with one route; the others have no count.
+pub(super) fn fill_once(rows: &mut [Row]) -> Result<()> {
+    let mut counted: HashMap<String, f64> = HashMap::new();
+    for row in rows.iter_mut().filter(|row| row.label.routes.unwrap_or(1) == 1) {
+        let name = row.label.scenario.clone();
+        let count = match counted.get(&name) {
+            Some(count) => *count,
+            None => count_for(&row.label)?,
+        };
+        counted.insert(name, count);
+        row.instructions = Some(count);
+    }
+    Ok(())
+}
+
+fn count_for(label: &Label) -> Result<f64> {
+    let conditions = Conditions {
+        buffers: if label.buffers == "mem" { On::Mem } else { On::Dpdk }.to_string(),
+        lto: build::LTO,
+        flows: label.flows.min(FLOWS_MAX),
+        frames: label.frames.clone(),
+        burst: label.burst,
+    };
+    let mut args = args(&label.scenario, &conditions);
+    let routes = label.routes.unwrap_or(1).min(FLOWS_MAX).to_string();
+    args.extend(
+        ["--path", &label.path, "--popularity", &label.popularity, "--routes", &routes].map(str::to_owned),
+    );
+    instructions::per_packet(&env::current_exe()?, &args, PACKETS).context(label.scenario.clone())
 }
 
 /// Of a new baseline. The compiler's choices move a scenario by less when something else changes.

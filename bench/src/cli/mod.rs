@@ -3,7 +3,9 @@
 #[cfg(feature = "control")]
 mod compile;
 mod instructions;
+mod options;
 mod run;
+mod table;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -18,7 +20,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measures a scenario. Several values of an option are measured in turn, round by round.
+    /// Measures the main scenarios and shows them beside their targets.
+    Table(table::Table),
+    /// Measures scenarios. Several values of an option are measured in turn, round by round.
     Run(run::Run),
     /// Counts instructions per packet with callgrind, exact on any machine.
     Instructions(instructions::Instructions),
@@ -30,6 +34,7 @@ enum Command {
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
+        Command::Table(table) => table.run(),
         Command::Run(run) => run.run(),
         Command::Instructions(instructions) => instructions.run(),
         #[cfg(feature = "control")]

@@ -9,10 +9,13 @@ use tidegate_fastpath::{
     types::{MacAddr, PortId},
 };
 
-use super::{Datagram, Host, Load, Scenario};
+use super::{
+    Load, Scenario,
+    packet::{Datagram, Host, world_address},
+};
 use crate::{
     gateway::{Builder, Gateway},
-    oracle::{self, Expected},
+    oracle::{self, Expected, Replaced},
 };
 
 const MTU: u32 = 9000;
@@ -26,11 +29,10 @@ const GATEWAY_MACS: [MacAddr; 2] = [MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::n
 
 /// The scenario and its parameters.
 #[derive(Clone, Copy, Debug)]
-pub struct Ip4 {
-    /// The frames.
-    pub load: Load,
+pub(super) struct Ip4 {
+    pub(super) load: Load,
     /// 1: a default route; more: so many /32 routes, spread over 96.0.0.0/4.
-    pub routes: u32,
+    pub(super) routes: u32,
 }
 
 fn source(n: u32) -> Host {
@@ -41,30 +43,20 @@ fn next_hop(n: u32) -> Host {
     Host::new(2, 0, 1 + (n % NEXT_HOPS) as u8)
 }
 
-/// The destination of the `n`th host route.
-fn destination(n: u32) -> Ipv4Addr {
-    // An odd factor is a bijection on 28 bits: no destination comes twice.
-    Ipv4Addr::from_bits(0x6000_0000 | n.wrapping_mul(0x9e37_79b1) & 0x0fff_ffff)
-}
-
 impl Ip4 {
     fn datagram(&self, flow: u32) -> Datagram {
         let ports = (1024 + (flow / SOURCES) as u16 % 60_000, 443);
-        Datagram { source: source(flow), gateway: GATEWAY_MACS[0], destination: destination(flow), ports }
+        Datagram { source: source(flow), gateway: GATEWAY_MACS[0], destination: world_address(flow), ports }
     }
 }
 
 impl Scenario for Ip4 {
-    fn name(&self) -> &'static str {
-        match (self.load.tracked, self.routes) {
-            (true, _) => "session",
-            (false, 1) => "ip4",
-            (false, _) => "ip4-routes",
-        }
+    fn load(&self) -> &Load {
+        &self.load
     }
 
-    fn load(&self) -> Load {
-        self.load
+    fn routes(&self) -> Option<u32> {
+        Some(self.routes)
     }
 
     fn gateway(&self) -> Result<Gateway> {
@@ -83,7 +75,7 @@ impl Scenario for Ip4 {
             builder.route(vrf, Ipv4Net::default(), Hop::Via(egress, next_hop(0).ip));
         } else {
             for n in 0..self.routes {
-                builder.route(vrf, destination(n).into(), Hop::Via(egress, next_hop(n).ip));
+                builder.route(vrf, world_address(n).into(), Hop::Via(egress, next_hop(n).ip));
             }
         }
         for n in 0..NEXT_HOPS {
@@ -92,15 +84,19 @@ impl Scenario for Ip4 {
         Ok(builder.build())
     }
 
-    fn arriving(&self, flow: u32) -> Vec<u8> {
-        self.datagram(flow).frame(self.load.frame_bytes)
+    fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        self.datagram(flow).frame(frame_bytes)
     }
 
-    fn check(&self, flow: u32, port: PortId, frame: &[u8]) -> Result<()> {
+    fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
         ensure!(port == PortId(1), "sent on port {port}");
         let next = if self.routes == 1 { 0 } else { flow };
-        let sent = self.arriving(flow);
-        let expected = Expected { sent: &sent, source: GATEWAY_MACS[1], destination: next_hop(next).mac };
+        let expected = Expected {
+            sent: &self.arriving(flow, frame_bytes),
+            source: GATEWAY_MACS[1],
+            destination: next_hop(next).mac,
+            replaced: Replaced::Nothing,
+        };
         oracle::check_routed(&expected, frame)
     }
 }

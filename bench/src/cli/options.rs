@@ -1,0 +1,148 @@
+//! Options that several commands have, and what they are good for.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use tidegate_bench::{
+    cycles,
+    document::{self, Document},
+    machine::Machine,
+    measurement::{Length, Row, Subject},
+    pool::MemPool,
+    replay::Replay,
+    report,
+    scenario::Scenario,
+    traffic::Traffic,
+};
+
+use crate::hugepages::Reserved;
+
+/// Where packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum On {
+    /// Buffers on the heap.
+    Mem,
+    /// Mbufs of a DPDK pool.
+    Dpdk,
+}
+
+impl On {
+    /// What the gateway runs on, as far as this build has it.
+    pub(super) const DEFAULT: &str = if cfg!(feature = "dpdk") { "dpdk" } else { "mem" };
+
+    /// # Errors
+    /// This build has no DPDK.
+    pub(super) fn check(self) -> Result<()> {
+        ensure!(cfg!(feature = "dpdk") || self == On::Mem, "this build has no DPDK; build with `make bench`");
+        Ok(())
+    }
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(if *self == On::Mem { "mem" } else { "dpdk" })
+    }
+}
+
+/// How long and where is measured, and where the result goes.
+#[derive(Debug, Args)]
+pub(super) struct Measuring {
+    /// Rounds over all measurements.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: u32,
+    /// Time of each measurement, all rounds together.
+    #[arg(long, default_value_t = 1.4, value_parser = seconds)]
+    pub(super) seconds: f64,
+    /// Length of a round in packets instead, for counting instructions.
+    #[arg(long, conflicts_with = "seconds")]
+    pub(super) packets: Option<u64>,
+    /// The CPU to run on.
+    #[arg(long)]
+    pub(super) cpu: Option<u16>,
+    /// MiB of hugepages to reserve for the run, and to give back after it (root). Without it, what is reserved is used.
+    #[arg(long)]
+    pub(super) hugepages: Option<u32>,
+    /// Writes the measurements as JSON to this file, or to standard output (`-`).
+    #[arg(long)]
+    pub(super) json: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().map_err(|_| "give a number of seconds".to_owned())?;
+    if (0.001..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("give 0.001 to 86400 s".to_owned()) }
+}
+
+impl Measuring {
+    /// Makes the machine ready. What is returned undoes it on drop; the machine is described as it is then.
+    pub(super) fn begin(&self) -> Result<(Option<Reserved>, Machine)> {
+        let reserved = self.hugepages.map(Reserved::new).transpose()?;
+        if let Some(cpu) = self.cpu {
+            let core = core_affinity::CoreId { id: cpu.into() };
+            ensure!(core_affinity::set_for_current(core), "CPU {cpu} is not there");
+        }
+        Ok((reserved, Machine::here()))
+    }
+
+    pub(super) fn length(&self) -> Length {
+        match self.packets {
+            Some(packets) => Length::Packets(packets),
+            None => Length::Cycles((self.seconds / f64::from(self.rounds) * cycles::hz()) as u64),
+        }
+    }
+
+    /// Shows the rows as a table, or writes the document.
+    pub(super) fn show(&self, machine: Machine, rows: Vec<Row>, table: fn(&[Row]) -> String) -> Result<()> {
+        if let Some(to) = &self.json {
+            return document::write_json(&Document::new(machine, rows), to);
+        }
+        println!("{}\n{}", table(&rows), report::losses(&rows));
+        Ok(())
+    }
+}
+
+/// Where buffers come from, for all subjects of a run.
+pub(super) struct Places {
+    #[cfg(feature = "dpdk")]
+    mbufs: Option<tidegate_bench::pool::MbufPool>,
+}
+
+impl Places {
+    /// With pools for frames of up to `frame_len` bytes; `cpu` is the main one of DPDK.
+    #[cfg(feature = "dpdk")]
+    pub(super) fn new(on: &[On], frame_len: usize, cpu: Option<u16>) -> Result<Places> {
+        use anyhow::Context;
+        use dpdk_sys::eal::{Eal, EalOptions};
+        if !on.contains(&On::Dpdk) {
+            return Ok(Places { mbufs: None });
+        }
+        let eal = Eal::init(&EalOptions { main_lcore: cpu, memory_mib: 64, ..EalOptions::default() })?;
+        // Room for the frame and the tunnel headers that it gets or arrives with.
+        let packet_len_max = u16::try_from(frame_len.max(2048) + 128).context("the frames are too long")?;
+        let pool = tidegate_bench::pool::MbufPool::new(&eal, packet_len_max)?;
+        Ok(Places { mbufs: Some(pool) })
+    }
+
+    #[cfg(not(feature = "dpdk"))]
+    pub(super) fn new(on: &[On], _frame_len: usize, _cpu: Option<u16>) -> Result<Places> {
+        on.iter().try_for_each(|on| on.check())?;
+        Ok(Places {})
+    }
+
+    /// A replay of a scenario's traffic.
+    pub(super) fn replay(
+        &self,
+        on: On,
+        scenario: &Arc<dyn Scenario>,
+        traffic: &Traffic,
+        burst: usize,
+    ) -> Result<Box<dyn Subject>> {
+        let (scenario, traffic) = (Arc::clone(scenario), traffic.clone());
+        #[cfg(feature = "dpdk")]
+        if let (On::Dpdk, Some(pool)) = (on, &self.mbufs) {
+            return Ok(Box::new(Replay::new(scenario, traffic, pool.clone(), burst)?));
+        }
+        on.check()?;
+        Ok(Box::new(Replay::new(scenario, traffic, MemPool::default(), burst)?))
+    }
+}

@@ -1,0 +1,82 @@
+//! VXLAN → EIP → IP: VMs with a public address of their own send to the world.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+use tidegate_fastpath::{
+    table::nat::{Exit, Inside},
+    types::PortId,
+};
+
+use super::{
+    Load, Scenario,
+    packet::world_address,
+    vpc::{self, Side, Vpc},
+    world::{OUR_MAC, UPSTREAM, World},
+};
+use crate::{
+    gateway::Gateway,
+    oracle::{self, Expected, Replaced},
+};
+
+/// The scenario and its parameters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Eip {
+    pub(super) load: Load,
+    pub(super) vpc: Vpc,
+}
+
+/// The public address of the `n`th VM, in 198.18.0.0/15.
+const fn public(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0xc612_0000 + n)
+}
+
+impl Eip {
+    fn sent(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        self.vpc.sent(flow, world_address(flow), frame_bytes)
+    }
+}
+
+impl Scenario for Eip {
+    fn load(&self) -> &Load {
+        &self.load
+    }
+
+    fn services(&self) -> Vec<&'static str> {
+        vec!["eip"]
+    }
+
+    fn gateway(&self) -> Result<Gateway> {
+        ensure!(self.load.tracked, "translation needs flow entries");
+        self.vpc.check(self.load.flows)?;
+        let mut builder = self.vpc.builder(true)?;
+        let vrf = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
+        let world = World::new(&mut builder)?;
+        let eip = |n| {
+            let address = vpc::vm(Side::Senders, n).ip;
+            (address, world.vip(&mut builder, public(n), Some(Inside { vrf, address }), Vec::new()))
+        };
+        let mut eips: Vec<_> = (0..self.vpc.senders).map(eip).collect();
+        eips.sort_by_key(|(address, _)| *address);
+        builder.exit(vrf, Exit { eips: eips.into(), ..Exit::default() });
+        Ok(builder.build())
+    }
+
+    fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        vpc::tunnelled(self.vpc.sender(flow), flow, &self.sent(flow, frame_bytes))
+    }
+
+    fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
+        ensure!(port == PortId(1), "sent on port {port}");
+        let own = public(flow % self.vpc.senders);
+        let sent = self.sent(flow, frame_bytes);
+        let ports = oracle::udp_ports(&sent)?;
+        let expected = Expected {
+            sent: &sent,
+            source: OUR_MAC,
+            destination: UPSTREAM.mac,
+            replaced: Replaced::Source(&|address, port| (address, port) == (own, ports.0)),
+        };
+        oracle::check_routed(&expected, frame)
+    }
+}

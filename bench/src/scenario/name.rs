@@ -1,0 +1,144 @@
+//! The scenarios by name.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use anyhow::{Result, bail};
+
+use super::{
+    Load, Scenario, eip::Eip, ip4::Ip4, pf_in::PfIn, snat::Snat, vpc::Vpc, vxlan_ip::VxlanIp,
+    vxlan_vxlan::VxlanVxlan,
+};
+use crate::traffic::{FrameSize, Popularity};
+
+/// A scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// Plain routing from port to port; each packet is decided.
+    Ip4,
+    /// Plain routing with a flow entry per direction.
+    Session,
+    /// VXLAN → route → VXLAN.
+    VxlanVxlan,
+    /// VXLAN → route → IP.
+    VxlanIp,
+    /// IP → SNAT → IP.
+    Snat,
+    /// VXLAN → SNAT → IP.
+    VxlanSnat,
+    /// VXLAN → EIP → IP.
+    Eip,
+    /// IP → port forward → VXLAN.
+    PfIn,
+}
+
+/// Names that the plan has and the gateway cannot do yet, with what is missing.
+const LATER: [(&str, &str); 1] = [("lb-in", "a load balancer")];
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Name; 8] = [
+        Name::Ip4,
+        Name::Session,
+        Name::VxlanVxlan,
+        Name::VxlanIp,
+        Name::Snat,
+        Name::VxlanSnat,
+        Name::Eip,
+        Name::PfIn,
+    ];
+
+    /// As on the command line and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Name::Ip4 => "ip4",
+            Name::Session => "session",
+            Name::VxlanVxlan => "vxlan-vxlan",
+            Name::VxlanIp => "vxlan-ip",
+            Name::Snat => "snat",
+            Name::VxlanSnat => "vxlan-snat",
+            Name::Eip => "eip",
+            Name::PfIn => "pf-in",
+        }
+    }
+
+    /// Whether its packets use flow entries where nothing else is asked for.
+    pub const fn is_tracked(self) -> bool {
+        !matches!(self, Name::Ip4)
+    }
+
+    /// The scenario with these parameters.
+    pub fn with(self, parameters: &Parameters) -> Arc<dyn Scenario> {
+        let Parameters { flows, frames, popularity, tracked, sources, destinations, routes } = *parameters;
+        let tracked = tracked.unwrap_or(self.is_tracked());
+        let load = Load { scenario: self, tracked, flows, frames, popularity };
+        let vpc = Vpc { senders: sources, receivers: destinations };
+        match self {
+            Name::Ip4 | Name::Session => Arc::new(Ip4 { load, routes }),
+            Name::VxlanVxlan => Arc::new(VxlanVxlan { load, vpc }),
+            Name::VxlanIp => Arc::new(VxlanIp { load, vpc }),
+            Name::Snat => Arc::new(Snat { load, vpc, in_tunnel: false }),
+            Name::VxlanSnat => Arc::new(Snat { load, vpc, in_tunnel: true }),
+            Name::Eip => Arc::new(Eip { load, vpc }),
+            Name::PfIn => Arc::new(PfIn { load, vpc }),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.pad(self.as_str())
+    }
+}
+
+impl FromStr for Name {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Name> {
+        if let Some(name) = Name::ALL.into_iter().find(|name| name.as_str() == text) {
+            return Ok(name);
+        }
+        if let Some((_, what)) = LATER.iter().find(|(name, _)| *name == text) {
+            bail!("the gateway has not got {what} yet; the scenario joins with it");
+        }
+        let all: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
+        if let Some((name, service)) = text.split_once('+')
+            && all.contains(&name)
+        {
+            bail!("there is no service {service:?} to switch on beside {name} yet");
+        }
+        bail!("there is no such scenario; there are {}", all.join(", "))
+    }
+}
+
+/// What scenarios take. Each uses what it knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters {
+    /// How many flows (directions).
+    pub flows: u32,
+    /// Their frames.
+    pub frames: FrameSize,
+    /// How often each comes.
+    pub popularity: Popularity,
+    /// Whether packets use flow entries; `None` for what is usual.
+    pub tracked: Option<bool>,
+    /// VMs that send; `pf-in`: that are reached.
+    pub sources: u32,
+    /// `vxlan-vxlan`, `vxlan-ip`: VMs that receive.
+    pub destinations: u32,
+    /// `ip4`, `session`: 1 for a default route, or so many /32 routes.
+    pub routes: u32,
+}
+
+impl Default for Parameters {
+    fn default() -> Parameters {
+        Parameters {
+            flows: 1,
+            frames: FrameSize::Fixed(64),
+            popularity: Popularity::Uniform,
+            tracked: None,
+            sources: 1000,
+            destinations: 250,
+            routes: 1,
+        }
+    }
+}

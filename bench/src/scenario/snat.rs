@@ -1,0 +1,102 @@
+//! SNAT: VMs of a VPC, in VXLAN or not, send to the world behind a pool of public addresses.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use anyhow::{Result, ensure};
+use tidegate_fastpath::{
+    nat::NatLimits,
+    table::nat::{Exit, FIRST_PORT, Snat as Pool},
+    types::PortId,
+};
+
+use super::{
+    Load, Scenario,
+    packet::world_address,
+    vpc::{self, Side, Vpc},
+    world::{OUR_MAC, UPSTREAM, World},
+};
+use crate::{
+    gateway::Gateway,
+    oracle::{self, Expected, Replaced},
+};
+
+/// VIPs of the pool: 40 × 63 × 1024 ports.
+const VIPS: u8 = 40;
+/// The last octet of the first one.
+const FIRST_VIP: u8 = 100;
+/// Ports of one VM, in blocks.
+const BLOCKS_PER_VM: u16 = 1_000;
+
+/// The scenario and its parameters; each flow is a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Snat {
+    pub(super) load: Load,
+    pub(super) vpc: Vpc,
+    /// Whether the VMs are in VXLAN, or on a port.
+    pub(super) in_tunnel: bool,
+}
+
+impl Snat {
+    fn sent(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        self.vpc.sent(flow, world_address(flow), frame_bytes)
+    }
+}
+
+fn is_of_pool(address: Ipv4Addr, port: u16) -> bool {
+    let [a, b, c, d] = address.octets();
+    [a, b, c] == [203, 0, 113] && (FIRST_VIP..FIRST_VIP + VIPS).contains(&d) && port >= FIRST_PORT
+}
+
+impl Scenario for Snat {
+    fn load(&self) -> &Load {
+        &self.load
+    }
+
+    fn services(&self) -> Vec<&'static str> {
+        vec!["snat"]
+    }
+
+    fn entries_per_flow(&self) -> usize {
+        2
+    }
+
+    fn nat(&self) -> NatLimits {
+        let blocks = self.load.flows as usize / 32 + self.vpc.senders as usize;
+        NatLimits { vms: self.vpc.senders as usize, blocks, vrfs: 16 }
+    }
+
+    fn gateway(&self) -> Result<Gateway> {
+        ensure!(self.load.tracked, "translation needs flow entries");
+        self.vpc.check(self.load.flows)?;
+        let mut builder = self.vpc.builder(true)?;
+        let vpc = if self.in_tunnel {
+            self.vpc.in_tunnels(&mut builder, &[Side::Senders])?
+        } else {
+            let vpc = builder.vrf();
+            self.vpc.on_port(&mut builder, vpc, Side::Senders)?;
+            vpc
+        };
+        let world = World::new(&mut builder)?;
+        let addresses = (0..VIPS).map(|n| Ipv4Addr::new(203, 0, 113, FIRST_VIP + n));
+        let vips = addresses.map(|address| world.vip(&mut builder, address, None, Vec::new())).collect();
+        let pool = Pool { vips, blocks_per_vm: BLOCKS_PER_VM, hairpin: false };
+        builder.exit(vpc, Exit { rest: Some(Arc::new(pool)), ..Exit::default() });
+        Ok(builder.build())
+    }
+
+    fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        let sent = self.sent(flow, frame_bytes);
+        if self.in_tunnel { vpc::tunnelled(self.vpc.sender(flow), flow, &sent) } else { sent }
+    }
+
+    fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
+        ensure!(port == PortId(1), "sent on port {port}");
+        let expected = Expected {
+            sent: &self.sent(flow, frame_bytes),
+            source: OUR_MAC,
+            destination: UPSTREAM.mac,
+            replaced: Replaced::Source(&is_of_pool),
+        };
+        oracle::check_routed(&expected, frame)
+    }
+}

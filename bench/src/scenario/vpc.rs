@@ -1,0 +1,159 @@
+//! A VPC with two VXLAN networks: the VMs of the first send, those of the second receive, all of them behind compute hosts.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+use etherparse::PacketBuilder;
+use ipnet::Ipv4Net;
+use tidegate_fastpath::types::{MacAddr, Vni, VrfId};
+
+use super::packet::{Datagram, Host, SPREAD, TTL, written};
+use crate::{gateway::Builder, oracle::Tunnel};
+
+const UDP_PORT: u16 = 4789;
+const OUR_VTEP: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
+const OUR_UNDERLAY_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+/// Largest packet of the tenants' networks, and of the underlay.
+const MTU: u32 = 9000;
+/// Compute hosts on each side. The VMs of the second network are on hosts of their own.
+const HOSTS: u32 = 64;
+/// VMs on one host; the rest of the last octet is the gateway's.
+const VMS_PER_HOST: u32 = 250;
+/// Most VMs of one network.
+const VMS_MAX: u32 = HOSTS * VMS_PER_HOST;
+/// Source ports of one VM towards one destination.
+const PORTS: u32 = 64_000;
+
+/// VNI of the senders' and of the receivers' network.
+const VNIS: [u32; 2] = [200, 201];
+/// Where the two networks of the VPC begin: `10.1.0.0/17`, `10.1.128.0/17`.
+const FIRST_HOST: [u8; 2] = [0, 128];
+
+/// Which of the two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Senders,
+    Receivers,
+}
+
+/// How many VMs there are on each side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vpc {
+    pub(super) senders: u32,
+    pub(super) receivers: u32,
+}
+
+impl Vpc {
+    /// # Errors
+    /// More VMs than a network has room for, or more flows than the senders have ports.
+    pub(super) fn check(&self, flows: u32) -> Result<()> {
+        ensure!((1..=VMS_MAX).contains(&self.senders), "give 1 to {VMS_MAX} sources");
+        ensure!((1..=VMS_MAX).contains(&self.receivers), "give 1 to {VMS_MAX} destinations");
+        ensure!(flows / self.senders < PORTS, "{flows} flows need more sources");
+        Ok(())
+    }
+
+    /// A builder with room for the VMs.
+    pub(super) fn builder(&self, tracked: bool) -> Result<Builder> {
+        Builder::new(tracked, MTU, (2 * HOSTS + 2 * VMS_MAX + 16) as usize)
+    }
+
+    /// The sender of a flow.
+    pub(super) fn sender(&self, flow: u32) -> Host {
+        vm(Side::Senders, flow % self.senders)
+    }
+
+    /// The receiver of a flow.
+    pub(super) fn receiver(&self, flow: u32) -> Host {
+        vm(Side::Receivers, (flow / self.senders + flow) % self.receivers)
+    }
+
+    /// What the sender of a flow sends to its gateway. One source port per round over the senders, so that no two flows
+    /// are equal.
+    pub(super) fn sent(&self, flow: u32, destination: Ipv4Addr, frame_bytes: usize) -> Vec<u8> {
+        let ports = (1024 + (flow / self.senders) as u16, 443);
+        let (source, gateway) = (self.sender(flow), gateway_mac(Side::Senders));
+        Datagram { source, gateway, destination, ports }.frame(frame_bytes)
+    }
+
+    /// The VPC with both networks in tunnels, and all VMs. Frames arrive on port 0.
+    pub(super) fn in_tunnels(&self, builder: &mut Builder, sides: &[Side]) -> Result<VrfId> {
+        let [underlay, vpc] = [builder.vrf(), builder.vrf()];
+        let prefix = Ipv4Net::new(Ipv4Addr::new(172, 31, 0, 0), 16)?;
+        let underlay = builder.plain(underlay, OUR_UNDERLAY_MAC, prefix, OUR_VTEP);
+        let vtep = builder.vtep(underlay, OUR_VTEP, UDP_PORT);
+        for side in sides.iter().copied() {
+            let vni = Vni::new(VNIS[side as usize])?;
+            let net = builder.vxlan(vpc, gateway_mac(side), prefix_of(side)?, address(side), (vtep, vni));
+            for vm in self.vms(side) {
+                let (remote, mac) = compute_host(vm);
+                let next = builder.neighbour(underlay, remote, mac, None)?;
+                builder.neighbour(net, vm.ip, vm.mac, Some((remote, next)))?;
+            }
+        }
+        Ok(vpc)
+    }
+
+    /// One of the networks without tunnel, on a port of its own.
+    pub(super) fn on_port(&self, builder: &mut Builder, vpc: VrfId, side: Side) -> Result<()> {
+        let net = builder.plain(vpc, gateway_mac(side), prefix_of(side)?, address(side));
+        self.vms(side).try_for_each(|vm| builder.neighbour(net, vm.ip, vm.mac, None).map(drop))
+    }
+
+    fn vms(&self, side: Side) -> impl Iterator<Item = Host> + use<> {
+        let vms = if side == Side::Senders { self.senders } else { self.receivers };
+        (0..vms).map(move |n| vm(side, n))
+    }
+}
+
+/// The `n`th VM of one side.
+pub(super) fn vm(side: Side, n: u32) -> Host {
+    Host::new(1, FIRST_HOST[side as usize] + (n % HOSTS) as u8, 1 + (n / HOSTS) as u8)
+}
+
+/// The tunnel end and underlay MAC of the host that a VM is on.
+fn compute_host(vm: Host) -> (Ipv4Addr, MacAddr) {
+    let host = vm.ip.octets()[2];
+    (Ipv4Addr::new(172, 31, host, 1), MacAddr::new([2, 0, 0, 0, host, 1]))
+}
+
+/// Our MAC on one of the networks.
+pub(super) fn gateway_mac(side: Side) -> MacAddr {
+    MacAddr::new([2, 0, 0, 1, FIRST_HOST[side as usize], 254])
+}
+
+fn address(side: Side) -> Ipv4Addr {
+    Host::new(1, FIRST_HOST[side as usize], 254).ip
+}
+
+fn prefix_of(side: Side) -> Result<Ipv4Net> {
+    Ok(Ipv4Net::new(Host::new(1, FIRST_HOST[side as usize], 0).ip, 17)?)
+}
+
+/// What a VM of the first network sends, as it arrives in its tunnel.
+pub(super) fn tunnelled(vm: Host, flow: u32, inner: &[u8]) -> Vec<u8> {
+    let (remote, mac) = compute_host(vm);
+    // A sender's port comes from its hash of the inner flow; any number that differs will do.
+    let source_port = 0xc000 | (flow.wrapping_mul(SPREAD) >> 18) as u16;
+    let builder = PacketBuilder::ethernet2(mac.octets(), OUR_UNDERLAY_MAC.octets())
+        .ipv4(remote.octets(), OUR_VTEP.octets(), TTL)
+        .udp(source_port, UDP_PORT);
+    let mut payload = vec![8, 0, 0, 0];
+    payload.extend((VNIS[Side::Senders as usize] << 8).to_be_bytes());
+    payload.extend(inner);
+    let mut frame = written(builder, &payload);
+    // Senders leave the outer UDP checksum out (RFC 7348 §5).
+    frame[40..42].fill(0);
+    frame
+}
+
+/// The tunnel in which we must send to a VM.
+pub(super) fn tunnel_to(vm: Host, side: Side) -> Tunnel {
+    let (remote, next) = compute_host(vm);
+    Tunnel {
+        ends: (OUR_UNDERLAY_MAC, next),
+        vteps: (OUR_VTEP, remote),
+        udp_port: UDP_PORT,
+        vni: VNIS[side as usize],
+    }
+}

@@ -1,0 +1,54 @@
+//! A public network with its upstream router, behind which the world is.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use tidegate_fastpath::{
+    table::{
+        fib::Hop,
+        nat::{Forward, Inside, Vip},
+    },
+    types::{MacAddr, NetId, VipId, VrfId},
+};
+
+use super::packet::Host;
+use crate::gateway::Builder;
+
+/// Our MAC there.
+pub(super) const OUR_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 2]);
+/// The router to the world.
+pub(super) const UPSTREAM: Host =
+    Host { ip: Ipv4Addr::new(203, 0, 113, 1), mac: MacAddr::new([2, 0, 0, 0, 113, 1]) };
+
+/// The network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct World {
+    vrf: VrfId,
+    net: NetId,
+}
+
+impl World {
+    /// The network, on the next port.
+    pub(super) fn new(builder: &mut Builder) -> Result<World> {
+        let vrf = builder.vrf();
+        let prefix = Ipv4Net::new(Ipv4Addr::new(203, 0, 113, 0), 24)?;
+        let net = builder.plain(vrf, OUR_MAC, prefix, Ipv4Addr::new(203, 0, 113, 2));
+        builder.route(vrf, Ipv4Net::default(), Hop::Via(net, UPSTREAM.ip));
+        builder.neighbour(net, UPSTREAM.ip, UPSTREAM.mac, None)?;
+        Ok(World { vrf, net })
+    }
+
+    /// A public address: of one VM, or shared, with port forwards sorted by slice.
+    pub(super) fn vip(
+        &self,
+        builder: &mut Builder,
+        address: Ipv4Addr,
+        eip: Option<Inside>,
+        forwards: Vec<Forward>,
+    ) -> VipId {
+        let held = forwards.iter().map(|forward| forward.slice).collect();
+        let forwards = forwards.into_boxed_slice();
+        builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, held, leases: Arc::default() })
+    }
+}
