@@ -100,8 +100,12 @@ impl<B: Buffer> Engine<B> {
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
     ) -> Result<Option<Program>, Stop> {
+        // Packets of a VPC with services are always tracked; the others pay no more than this question.
+        if !packet.tracked || packet.related {
+            return Ok(None);
+        }
         match round.tables.vrf(packet.vrf) {
-            Some(vrf) if vrf.exit.is_some() && !packet.related => self.answered_forward(round, packet, vrf),
+            Some(vrf) if vrf.exit.is_some() => self.answered_forward(round, packet, vrf),
             _ => Ok(None),
         }
     }
