@@ -49,7 +49,7 @@ pub enum Hop {
     Vip(VipId),
 }
 
-/// Most routes of one table. What they need at worst (see [`stride`]) is within the 28 bits of an entry.
+/// Most routes of one table. What they need at worst (see `stride`) is within the 28 bits of an entry.
 pub const ROUTES_MAX: usize = 2_000_000;
 
 const NODE: u32 = 1 << 31;

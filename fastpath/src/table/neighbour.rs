@@ -5,7 +5,7 @@
 //! Open addressing with linear probing over at least twice as many slots as entries, two slots per cache line. An entry
 //! never moves, because its place is its id. The hash is keyed: senders cannot aim at one place.
 //!
-//! There are no tombstones. Each slot says how far from it the keys lie whose probe begins there ([`Slot::span`]); a lookup
+//! There are no tombstones. Each slot says how far from it the keys lie whose probe begins there (`Slot::span`); a lookup
 //! looks no further, and free slots on its way mean nothing to it. Removing an entry frees its slot at once and shortens
 //! the span, so what a lookup costs depends on what is in the table, not on its history; never more than [`PROBES_MAX`].
 //!

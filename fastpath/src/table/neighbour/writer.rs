@@ -24,7 +24,7 @@ impl NeighbourWriter {
         &self.table
     }
 
-    /// Makes an entry, [`Reach::Incomplete`]; returns the one that is there if there is one.
+    /// Makes an entry, [`Reach::Incomplete`](super::Reach::Incomplete); returns the one that is there if there is one.
     ///
     /// # Errors
     /// [`NeighboursFull`] when all places are in use.
@@ -62,17 +62,17 @@ impl NeighbourWriter {
         }
     }
 
-    /// Back to [`Reach::Incomplete`].
+    /// Back to [`Reach::Incomplete`](super::Reach::Incomplete).
     pub fn reset(&mut self, id: NeighbourId) {
         self.set_state(id, Link::INCOMPLETE);
     }
 
-    /// To [`Reach::Failed`].
+    /// To [`Reach::Failed`](super::Reach::Failed).
     pub fn fail(&mut self, id: NeighbourId) {
         self.set_state(id, Link::FAILED);
     }
 
-    /// Removes the entry; its id becomes [`Reach::Gone`].
+    /// Removes the entry; its id becomes [`Reach::Gone`](super::Reach::Gone).
     pub fn remove(&mut self, id: NeighbourId) {
         let Some(slot) = self.live(id) else { return };
         let home = self.table.home(slot.key.load(Relaxed));
