@@ -161,14 +161,13 @@ impl FlowWorker {
     }
 
     /// Replaces the program of an entry, keeping its counters: a new record takes its place in the bucket. Works in a full
-    /// table too. What another worker counts on the old record during the call may be lost. If the entry of `id` expired or
-    /// was replaced meanwhile, what the key has now is replaced; if it has none, this is [`FlowWorker::learn`].
+    /// table too. What another worker counts on the old record during the call may be lost. Where the
+    /// key has no entry (any more), this is [`FlowWorker::learn`].
     ///
     /// # Errors
     /// [`NotLearned`]: the old entry stays; the caller goes on without.
     pub fn relearn(
         &mut self,
-        _id: FlowId,
         key: &FlowKey,
         hash: FlowHash,
         program: Program,

@@ -101,8 +101,8 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<Program, Stop> {
         let Decided { program, lasting } = self.decide(round, packet)?;
-        if lasting && let Some((id, _)) = self.entry(packet) {
-            let learned = self.flows.relearn(id, &packet.key, packet.hash, program, round.now.tick());
+        if lasting && self.entry(packet).is_some() {
+            let learned = self.flows.relearn(&packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowRedecide);
         }
         Ok(program)

@@ -273,9 +273,9 @@ pub(super) fn store(
     now: Tick,
 ) -> Result<(), NotLearned> {
     let hash = flows.hash(key);
-    let id = flows.learn(key, hash, program, now)?;
+    flows.learn(key, hash, program, now)?;
     let same = flows.find(key).is_some_and(|(_, stored)| stored.translation == program.translation);
-    if same { Ok(()) } else { flows.relearn(id, key, hash, program, now).map(|_| ()) }
+    if same { Ok(()) } else { flows.relearn(key, hash, program, now).map(|_| ()) }
 }
 
 /// The search for a public port for a new session.

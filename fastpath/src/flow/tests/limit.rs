@@ -73,7 +73,7 @@ fn programs_are_replaced_in_a_full_table() {
         for &n in burst {
             let (id, _) = get(worker, n).unwrap();
             worker.touch(id, 60, now.tick(), TcpSeen::default());
-            let new = relearn(worker, id, n, 2, now.tick()).expect("the reserve lasts for a burst");
+            let new = relearn(worker, n, 2, now.tick()).expect("the reserve lasts for a burst");
             assert_ne!(new, id);
             assert_eq!(get(worker, n), Some((new, program(n, 2))));
         }
@@ -95,8 +95,7 @@ fn a_reader_that_is_not_quiescent_stops_replacement_and_loses_nothing() {
     let (held, held_program) = get(&workers[1], 7).unwrap();
     let mut generation = 0;
     let refused = loop {
-        let (id, _) = get(&workers[0], 7).unwrap();
-        if let Err(refused) = relearn(&mut workers[0], id, 7, generation + 1, now.tick()) {
+        if let Err(refused) = relearn(&mut workers[0], 7, generation + 1, now.tick()) {
             break refused;
         }
         generation += 1;
@@ -114,8 +113,7 @@ fn a_reader_that_is_not_quiescent_stops_replacement_and_loses_nothing() {
     // After its quiescent state all goes on.
     workers[1].quiescent(now, &IDLE);
     workers[0].quiescent(now, &IDLE);
-    let (id, _) = get(&workers[0], 7).unwrap();
-    relearn(&mut workers[0], id, 7, generation + 1, now.tick()).unwrap();
+    relearn(&mut workers[0], 7, generation + 1, now.tick()).unwrap();
 }
 
 #[test]
@@ -125,10 +123,11 @@ fn workers_that_never_started_or_are_gone_hold_nobody_up() {
     let mut gone = workers.pop().unwrap();
     gone.quiescent(now, &IDLE);
     drop(gone);
-    let (id, mut generation) = (learn(&mut workers[0], 1, 0, now.tick()).unwrap(), 0);
+    learn(&mut workers[0], 1, 0, now.tick()).unwrap();
+    let mut generation = 0;
     while generation < 5000 {
         generation += 1;
-        relearn(&mut workers[0], id, 1, generation, now.tick()).unwrap();
+        relearn(&mut workers[0], 1, generation, now.tick()).unwrap();
         now.0 += 1;
         workers[0].quiescent(now, &IDLE);
     }

@@ -123,16 +123,16 @@ fn a_record_is_not_used_again_before_the_worker_that_reads_is_quiescent() {
 fn a_replaced_program_is_seen_old_or_new_and_the_flow_never_missing() {
     model(|| {
         let (mut a, mut b, _reader) = table();
-        let id = learn(&mut a, 1, 1, Tick(0)).unwrap();
+        learn(&mut a, 1, 1, Tick(0)).unwrap();
         let other = thread::spawn(move || {
             b.quiescent(Nanos(0), &IDLE);
             let (_, found) = get(&b, 1).expect("the flow is there all the time");
             assert!(is_program_of(1, found));
         });
-        let id = relearn(&mut a, id, 1, 2, Tick(0)).unwrap();
+        relearn(&mut a, 1, 2, Tick(0)).unwrap();
         a.quiescent(Nanos(0), &IDLE);
         a.quiescent(Nanos(0), &IDLE);
-        _ = relearn(&mut a, id, 1, 3, Tick(0));
+        _ = relearn(&mut a, 1, 3, Tick(0));
         other.join().unwrap();
     });
 }
@@ -141,14 +141,14 @@ fn a_replaced_program_is_seen_old_or_new_and_the_flow_never_missing() {
 fn two_workers_that_replace_one_program_leave_one_entry() {
     model(|| {
         let (mut a, mut b, mut reader) = table();
-        let id = learn(&mut a, 1, 1, Tick(0)).unwrap();
+        learn(&mut a, 1, 1, Tick(0)).unwrap();
         let other = thread::spawn(move || {
-            _ = relearn(&mut b, id, 1, 3, Tick(0));
+            _ = relearn(&mut b, 1, 3, Tick(0));
             b.quiescent(Nanos(0), &IDLE);
             b.quiescent(Nanos(0), &IDLE);
             b
         });
-        _ = relearn(&mut a, id, 1, 2, Tick(0));
+        _ = relearn(&mut a, 1, 2, Tick(0));
         a.quiescent(Nanos(0), &IDLE);
         let b = other.join().unwrap();
         assert_eq!((all(&mut reader).len(), reader.len()), (1, 1));

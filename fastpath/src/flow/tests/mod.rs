@@ -13,9 +13,11 @@ mod survive;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
+#[cfg(not(loom))]
+use super::session::TcpSeen;
 use super::{
     FlowId, FlowKey, FlowReader, FlowTimeouts, FlowView, FlowWorker, NotLearned, Program,
-    session::{TcpSeen, Translation},
+    session::Translation,
 };
 use crate::{
     table::neighbour::NeighbourId,
@@ -52,15 +54,9 @@ fn learn(worker: &mut FlowWorker, n: u32, generation: u32, now: Tick) -> Result<
     worker.learn(&key, worker.hash(&key), program(n, generation), now)
 }
 
-fn relearn(
-    worker: &mut FlowWorker,
-    id: FlowId,
-    n: u32,
-    generation: u32,
-    now: Tick,
-) -> Result<FlowId, NotLearned> {
+fn relearn(worker: &mut FlowWorker, n: u32, generation: u32, now: Tick) -> Result<FlowId, NotLearned> {
     let key = key(n);
-    worker.relearn(id, &key, worker.hash(&key), program(n, generation), now)
+    worker.relearn(&key, worker.hash(&key), program(n, generation), now)
 }
 
 /// What was learned for flow `n`, whatever its generation.

@@ -68,8 +68,10 @@ impl Case {
                 }
             }
             Op::Relearn { flow, generation } => {
-                let Some((id, _)) = get(&self.workers[worker], flow) else { return };
-                let learned = relearn(&mut self.workers[worker], id, flow, generation, tick);
+                if get(&self.workers[worker], flow).is_none() {
+                    return;
+                }
+                let learned = relearn(&mut self.workers[worker], flow, generation, tick);
                 let entry = self.model.get_mut(&flow).expect("found means known");
                 // Refused only while its reserve waits for the other worker.
                 if learned.is_ok() && entry.generation != generation {

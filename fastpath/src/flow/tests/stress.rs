@@ -28,7 +28,7 @@ fn work(mut worker: FlowWorker, seed: u32) -> FlowWorker {
                     worker.touch(id, 60, now.tick(), TcpSeen::default());
                     held.push((n, id, found));
                     if random >> 60 == 0 {
-                        _ = relearn(&mut worker, id, n, round, now.tick());
+                        _ = relearn(&mut worker, n, round, now.tick());
                     }
                 }
                 None => _ = learn(&mut worker, n, round, now.tick()),

@@ -95,8 +95,8 @@ fn attach(path: &Path) -> (Vec<FlowWorker>, FlowReader, Recovery, BTreeSet<u16>)
 
 fn put(worker: &mut FlowWorker, (key, program): &(FlowKey, Program)) -> Result<(), NotLearned> {
     let hash = worker.hash(key);
-    let id = worker.learn(key, hash, *program, Tick(9))?;
-    worker.relearn(id, key, hash, *program, Tick(9)).map(drop)
+    worker.learn(key, hash, *program, Tick(9))?;
+    worker.relearn(key, hash, *program, Tick(9)).map(drop)
 }
 
 /// Stores what a session has, inward first.
