@@ -87,7 +87,7 @@ mod tests {
     fn a_document_has_the_promised_fields_and_reads_as_it_was_written() {
         let parameters = Parameters { flows: 300, ..Parameters::default() };
         let scenario = Name::Snat.with(&parameters);
-        let traffic = Traffic::new(&*scenario);
+        let traffic = Traffic::new(&*scenario).unwrap();
         let replay = Replay::new(scenario, traffic, MemPool::default(), 32).unwrap();
         let rows = measure(&mut [Box::new(replay)], 3, Length::Packets(320)).unwrap();
         let document = Document::new(Machine::here(), rows);

@@ -7,6 +7,7 @@
 //! apart: it tells what control needs for a configuration.
 
 pub mod build;
+pub mod capture;
 #[cfg(feature = "control")]
 pub mod compile;
 pub mod cycles;

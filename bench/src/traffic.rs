@@ -160,7 +160,11 @@ impl Frame<'_> {
 
 impl Traffic {
     /// The frames of all flows of a scenario.
-    pub fn new(scenario: &dyn Scenario) -> Traffic {
+    ///
+    /// # Errors
+    /// Too many flows for the scenario's other parameters.
+    pub fn new(scenario: &dyn Scenario) -> Result<Traffic> {
+        scenario.check_flows()?;
         let load = scenario.load();
         let mut flows: Vec<u32> = (0..load.flows).collect();
         let mut random = fastrand::Rng::with_seed(SEED);
@@ -175,7 +179,7 @@ impl Traffic {
             Popularity::Uniform => None,
             Popularity::Zipf => Some(zipf(made.frames.templates.len(), &mut random)),
         };
-        made.with(order)
+        Ok(made.with(order))
     }
 
     /// The frames of a capture in its order, each with the number of its flow.
@@ -271,7 +275,7 @@ mod tests {
     fn traffic(frames: &str, popularity: Popularity, flows: u32) -> Traffic {
         let parameters =
             Parameters { flows, frames: frames.parse().unwrap(), popularity, ..Parameters::default() };
-        Traffic::new(&*Name::Session.with(&parameters))
+        Traffic::new(&*Name::Session.with(&parameters)).unwrap()
     }
 
     fn sizes(traffic: &Traffic) -> [usize; 3] {

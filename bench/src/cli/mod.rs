@@ -6,6 +6,7 @@ mod instructions;
 mod options;
 mod run;
 mod table;
+mod write;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,6 +25,8 @@ enum Command {
     Table(table::Table),
     /// Measures scenarios. Several values of an option are measured in turn, round by round.
     Run(run::Run),
+    /// Writes the frames of a scenario to a capture file, to give them to something else.
+    Write(write::Write),
     /// Counts instructions per packet with callgrind, exact on any machine.
     Instructions(instructions::Instructions),
     /// Measures what control needs for a configuration: all of it, and one changed address.
@@ -36,6 +39,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Table(table) => table.run(),
         Command::Run(run) => run.run(),
+        Command::Write(write) => write.run(),
         Command::Instructions(instructions) => instructions.run(),
         #[cfg(feature = "control")]
         Command::Compile(compile) => compile.run(),

@@ -5,11 +5,12 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
+    capture::Capture,
     cycles,
     document::{self, Document},
     machine::Machine,
     measurement::{Length, Row, Subject},
-    pool::MemPool,
+    pool::{MemPool, Pool},
     replay::Replay,
     report,
     scenario::Scenario,
@@ -134,15 +135,38 @@ impl Places {
         &self,
         on: On,
         scenario: &Arc<dyn Scenario>,
-        traffic: &Traffic,
+        source: &Source,
         burst: usize,
     ) -> Result<Box<dyn Subject>> {
-        let (scenario, traffic) = (Arc::clone(scenario), traffic.clone());
         #[cfg(feature = "dpdk")]
         if let (On::Dpdk, Some(pool)) = (on, &self.mbufs) {
-            return Ok(Box::new(Replay::new(scenario, traffic, pool.clone(), burst)?));
+            return source.replay(scenario, pool.clone(), burst);
         }
         on.check()?;
-        Ok(Box::new(Replay::new(scenario, traffic, MemPool::default(), burst)?))
+        source.replay(scenario, MemPool::default(), burst)
+    }
+}
+
+/// Where frames come from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// The scenario makes them.
+    Scenario(Traffic),
+    /// A capture has them.
+    Capture(Capture),
+}
+
+impl Source {
+    fn replay<P: Pool + 'static>(
+        &self,
+        scenario: &Arc<dyn Scenario>,
+        pool: P,
+        burst: usize,
+    ) -> Result<Box<dyn Subject>> {
+        let scenario = Arc::clone(scenario);
+        Ok(match self {
+            Source::Scenario(traffic) => Box::new(Replay::new(scenario, traffic.clone(), pool, burst)?),
+            Source::Capture(capture) => Box::new(Replay::of_capture(scenario, capture, pool, burst)?),
+        })
     }
 }

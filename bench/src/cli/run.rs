@@ -1,10 +1,11 @@
 //! `tidegate-bench run`.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
+    capture::Capture,
     measurement::{Subject, measure},
     report,
     scenario::{Name, Parameters, Scenario},
@@ -13,7 +14,7 @@ use tidegate_bench::{
 
 use super::{
     instructions,
-    options::{Measuring, On, Places},
+    options::{Measuring, On, Places, Source},
 };
 
 #[derive(Debug, Args)]
@@ -40,14 +41,18 @@ pub(super) struct Run {
     #[arg(long, value_delimiter = ',')]
     path: Vec<Path>,
     /// VMs that send; pf-in: that are reached.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=16000))]
     sources: u32,
     /// vxlan-vxlan, vxlan-ip: VMs that receive.
-    #[arg(long, value_delimiter = ',', default_value = "250")]
+    #[arg(long, value_delimiter = ',', default_value = "250", value_parser = clap::value_parser!(u32).range(1..=16000))]
     destinations: Vec<u32>,
     /// ip4, session: 1 for a default route, or so many /32 routes.
-    #[arg(long, value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000000))]
     routes: Vec<u32>,
+    /// Replays the frames of this capture (classic pcap, Ethernet) instead of the scenario's; what comes out is counted, not
+    /// checked.
+    #[arg(long, conflicts_with_all = ["flows", "frame", "popularity", "instructions"])]
+    pcap: Option<PathBuf>,
     /// Counts instructions too.
     #[arg(long)]
     instructions: bool,
@@ -76,27 +81,35 @@ impl Run {
     }
 
     fn subjects(&self) -> Result<Vec<Box<dyn Subject>>> {
-        let longest = self.frame.iter().map(|frame| frame.largest()).max().unwrap_or_default();
+        let capture = self.pcap.as_deref().map(Capture::read).transpose()?;
+        let longest = match &capture {
+            Some(capture) => capture.traffic.longest(),
+            None => self.frame.iter().map(|frame| frame.largest()).max().unwrap_or_default(),
+        };
         let places = Places::new(&self.on, longest, self.measuring.cpu)?;
         let mut subjects = Vec::new();
-        for scenario in self.all() {
-            let traffic = Traffic::new(&*scenario);
+        for scenario in self.all(capture.as_ref().map(|capture| capture.flows)) {
+            let source = match &capture {
+                Some(capture) => Source::Capture(capture.clone()),
+                None => Source::Scenario(Traffic::new(&*scenario)?),
+            };
             for on in &self.on {
-                subjects.push(places.replay(*on, &scenario, &traffic, self.burst.into())?);
+                subjects.push(places.replay(*on, &scenario, &source, self.burst.into())?);
             }
         }
         Ok(subjects)
     }
 
-    /// Every combination of what was asked for.
-    fn all(&self) -> Vec<Arc<dyn Scenario>> {
+    /// Every combination of what was asked for; with so many flows where a capture has them.
+    fn all(&self, flows: Option<u32>) -> Vec<Arc<dyn Scenario>> {
+        let flows = flows.map_or_else(|| self.flows.clone(), |flows| vec![flows]);
         let paths: Vec<Option<bool>> = match &self.path[..] {
             [] => vec![None],
             paths => paths.iter().map(|path| Some(*path == Path::Tracked)).collect(),
         };
         let base = Parameters { sources: self.sources, ..Parameters::default() };
         let mut all = vec![base];
-        all = vary(&all, &self.flows, |all, flows| all.flows = flows);
+        all = vary(&all, &flows, |all, flows| all.flows = flows);
         all = vary(&all, &self.frame, |all, frames| all.frames = frames);
         all = vary(&all, &self.popularity, |all, popularity| all.popularity = popularity);
         all = vary(&all, &paths, |all, tracked| all.tracked = tracked);

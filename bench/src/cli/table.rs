@@ -13,7 +13,7 @@ use tidegate_bench::{
 
 use super::{
     instructions,
-    options::{Measuring, On, Places},
+    options::{Measuring, On, Places, Source},
 };
 use crate::hugepages::Reserved;
 
@@ -64,8 +64,10 @@ impl Table {
         let scenarios = MAIN.iter().map(|(name, flows, routes)| {
             name.with(&Parameters { flows: *flows, routes: *routes, ..Parameters::default() })
         });
-        let subject =
-            |scenario: Arc<dyn Scenario>| places.replay(self.on, &scenario, &Traffic::new(&*scenario), BURST);
+        let subject = |scenario: Arc<dyn Scenario>| {
+            let source = Source::Scenario(Traffic::new(&*scenario)?);
+            places.replay(self.on, &scenario, &source, BURST)
+        };
         let mut subjects = scenarios.map(subject).collect::<Result<Vec<_>>>()?;
         let mut rows = measure(&mut subjects, self.measuring.rounds as usize, self.measuring.length())?;
         drop(subjects);

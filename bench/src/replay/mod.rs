@@ -13,6 +13,7 @@ use tidegate_fastpath::{buffer::Buffer, worker::Worker};
 
 use self::port::ReplayIo;
 use crate::{
+    capture::Capture,
     cycles,
     measurement::{Label, Length, Outcome, Sample, Subject},
     pool::Pool,
@@ -58,17 +59,46 @@ impl<P: Pool> Replay<P> {
     /// # Errors
     /// Parameters of the scenario that do not fit, or no memory.
     pub fn new(scenario: Arc<dyn Scenario>, traffic: Traffic, pool: P, burst: usize) -> Result<Replay<P>> {
-        let (site, parts) = Site::new(&*scenario, 0, 1)?;
+        let label = Label::new(&*scenario, P::NAME, burst);
+        Replay::with(scenario, traffic, label, pool, true)
+    }
+
+    /// A worker for `scenario` that gets the frames of a capture; what comes out is counted, not checked.
+    ///
+    /// # Errors
+    /// As [`Replay::new`].
+    pub fn of_capture(
+        scenario: Arc<dyn Scenario>,
+        capture: &Capture,
+        pool: P,
+        burst: usize,
+    ) -> Result<Replay<P>> {
         let label = Label {
-            hugepages: site.hugepages() && (pool.hugepages() || P::NAME == "mem"),
+            flows: capture.flows,
+            popularity: "pcap".to_owned(),
+            frames: "pcap".to_owned(),
+            frame_bytes: capture.frame_bytes,
             ..Label::new(&*scenario, P::NAME, burst)
         };
+        Replay::with(scenario, capture.traffic.clone(), label, pool, false)
+    }
+
+    fn with(
+        scenario: Arc<dyn Scenario>,
+        traffic: Traffic,
+        mut label: Label,
+        pool: P,
+        is_known: bool,
+    ) -> Result<Replay<P>> {
+        let (site, parts) = Site::new(&*scenario, 0, 1)?;
+        label.hugepages = site.hugepages() && (pool.hugepages() || P::NAME == "mem");
+        let burst = label.burst;
         let parts = parts.into_iter().next().context("a site has parts for its worker")?;
         let worker = Worker::new(parts, ReplayIo::new(pool, scenario.port()));
         Ok(Replay {
             label,
             scenario,
-            is_known: true,
+            is_known,
             traffic,
             worker,
             site,

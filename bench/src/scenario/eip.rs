@@ -46,9 +46,12 @@ impl Scenario for Eip {
         vec!["eip"]
     }
 
+    fn check_flows(&self) -> Result<()> {
+        self.vpc.check_flows(self.load.flows)
+    }
+
     fn gateway(&self) -> Result<Gateway> {
         ensure!(self.load.tracked, "translation needs flow entries");
-        self.vpc.check(self.load.flows)?;
         let mut builder = self.vpc.builder(true)?;
         let vrf = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
         let world = World::new(&mut builder)?;

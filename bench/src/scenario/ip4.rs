@@ -59,9 +59,13 @@ impl Scenario for Ip4 {
         Some(self.routes)
     }
 
+    fn check_flows(&self) -> Result<()> {
+        ensure!(self.routes == 1 || self.load.flows <= self.routes, "give at most one flow per route");
+        Ok(())
+    }
+
     fn gateway(&self) -> Result<Gateway> {
         ensure!((1..=ROUTES_MAX).contains(&self.routes), "give 1 to {ROUTES_MAX} routes");
-        ensure!(self.routes == 1 || self.load.flows <= self.routes, "give at most one flow per route");
         let mut builder = Builder::new(self.load.tracked, MTU, 1024)?;
         let vrf = builder.vrf();
         let mut ends = [1u8, 2].into_iter().zip(GATEWAY_MACS).map(|(vpc, mac)| {

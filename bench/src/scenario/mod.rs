@@ -62,6 +62,12 @@ pub trait Scenario: Send + Sync {
         NatLimits { vms: 1, blocks: 1, vrfs: 1 }
     }
 
+    /// Whether it can make so many different flows.
+    ///
+    /// # Errors
+    /// Too many flows for the other parameters.
+    fn check_flows(&self) -> Result<()>;
+
     /// The gateway.
     ///
     /// # Errors

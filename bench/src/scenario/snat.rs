@@ -65,9 +65,12 @@ impl Scenario for Snat {
         NatLimits { vms: self.vpc.senders as usize, blocks, vrfs: 16 }
     }
 
+    fn check_flows(&self) -> Result<()> {
+        self.vpc.check_flows(self.load.flows)
+    }
+
     fn gateway(&self) -> Result<Gateway> {
         ensure!(self.load.tracked, "translation needs flow entries");
-        self.vpc.check(self.load.flows)?;
         let mut builder = self.vpc.builder(true)?;
         let vpc = if self.in_tunnel {
             self.vpc.in_tunnels(&mut builder, &[Side::Senders])?

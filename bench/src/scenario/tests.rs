@@ -23,7 +23,7 @@ const SMALL: Parameters = Parameters {
 };
 
 fn replay(scenario: &Arc<dyn Scenario>, burst: usize) -> Replay<MemPool> {
-    let traffic = Traffic::new(&**scenario);
+    let traffic = Traffic::new(&**scenario).unwrap();
     Replay::new(Arc::clone(scenario), traffic, MemPool::default(), burst).unwrap()
 }
 

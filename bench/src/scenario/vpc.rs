@@ -45,16 +45,19 @@ pub(super) struct Vpc {
 
 impl Vpc {
     /// # Errors
-    /// More VMs than a network has room for, or more flows than the senders have ports.
-    pub(super) fn check(&self, flows: u32) -> Result<()> {
-        ensure!((1..=VMS_MAX).contains(&self.senders), "give 1 to {VMS_MAX} sources");
-        ensure!((1..=VMS_MAX).contains(&self.receivers), "give 1 to {VMS_MAX} destinations");
-        ensure!(flows / self.senders < PORTS, "{flows} flows need more sources");
+    /// More flows than the senders have ports.
+    pub(super) fn check_flows(&self, flows: u32) -> Result<()> {
+        ensure!(flows / self.senders.max(1) < PORTS, "{flows} flows need more sources");
         Ok(())
     }
 
     /// A builder with room for the VMs.
+    ///
+    /// # Errors
+    /// More VMs than a network has room for.
     pub(super) fn builder(&self, tracked: bool) -> Result<Builder> {
+        ensure!((1..=VMS_MAX).contains(&self.senders), "give 1 to {VMS_MAX} sources");
+        ensure!((1..=VMS_MAX).contains(&self.receivers), "give 1 to {VMS_MAX} destinations");
         Builder::new(tracked, MTU, (2 * HOSTS + 2 * VMS_MAX + 16) as usize)
     }
 

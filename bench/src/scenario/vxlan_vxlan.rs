@@ -30,8 +30,11 @@ impl Scenario for VxlanVxlan {
         &self.load
     }
 
+    fn check_flows(&self) -> Result<()> {
+        self.vpc.check_flows(self.load.flows)
+    }
+
     fn gateway(&self) -> Result<Gateway> {
-        self.vpc.check(self.load.flows)?;
         let mut builder = self.vpc.builder(self.load.tracked)?;
         self.vpc.in_tunnels(&mut builder, &[Side::Senders, Side::Receivers])?;
         Ok(builder.build())

@@ -1,0 +1,58 @@
+//! `tidegate-bench write`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use tidegate_bench::{
+    capture,
+    scenario::{Name, Parameters},
+    traffic::{FrameSize, Popularity, Traffic},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Write {
+    /// Whose frames.
+    #[arg(value_name = "SCENARIO")]
+    scenario: Name,
+    /// The file, in classic pcap format with nanoseconds.
+    #[arg(long)]
+    pcap: PathBuf,
+    /// Flows (directions), in random order.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    flows: u32,
+    /// Bytes of a tenant's frame with FCS, without tunnel headers: 64 to 9000, or imix (7:4:1).
+    #[arg(long, default_value_t = FrameSize::Fixed(64))]
+    frame: FrameSize,
+    /// How often each flow comes.
+    #[arg(long, default_value = "uniform")]
+    popularity: Popularity,
+    /// VMs that send; pf-in: that are reached.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=16000))]
+    sources: u32,
+    /// vxlan-vxlan, vxlan-ip: VMs that receive.
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=16000))]
+    destinations: u32,
+    /// ip4, session: 1 for a default route, or so many /32 routes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000000))]
+    routes: u32,
+}
+
+impl Write {
+    pub(super) fn run(&self) -> Result<()> {
+        let scenario = self.scenario.with(&Parameters {
+            flows: self.flows,
+            frames: self.frame,
+            popularity: self.popularity,
+            tracked: None,
+            sources: self.sources,
+            destinations: self.destinations,
+            routes: self.routes,
+        });
+        // Refuses parameters that do not fit.
+        scenario.gateway()?;
+        let frames = capture::write(&self.pcap, &Traffic::new(&*scenario)?)?;
+        println!("{}: {frames} frames, for port {}", self.pcap.display(), scenario.port());
+        Ok(())
+    }
+}
