@@ -80,6 +80,84 @@ const STORIES: [&[u8]; 12] = [
     ],
 ];
 
+/// What stations say and what time does where `red` has public addresses, with and without quotas; `SERVICES` and `QUOTAS` of
+/// `tests/src/fuzz/world.rs` say which.
+fn translated(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
+    const SERVICES: &[u8] = &[0xc7];
+    const QUOTAS: &[u8] = &[0xc8];
+    const END: &[u8] = &[0x7f, 0x7f, 0xff];
+    let says = |net: &str, ip: &str, inner: &str| -> Result<Vec<u8>> {
+        let host = net.starts_with("red-1").then_some(HOST1);
+        let who = gateway.stranger(net, ip, host);
+        frame_step(u8::try_from(who.port.0)?, &packet::frame(&who.sends(&inner.replace("SRC", ip)))?)
+    };
+    let vms = |packets: &[(u8, &str)]| -> Result<Vec<u8>> {
+        let said = |(vm, packet): &(u8, &str)| says("red-1", &format!("10.1.1.{vm}"), packet);
+        Ok(packets.iter().map(said).collect::<Result<Vec<_>>>()?.concat())
+    };
+    let [one, two, three] = [1, 2, 3].map(|n| format!("udp SRC:{n} > 8.8.8.8:53"));
+    let [one, two, three] = [&one[..], &two, &three];
+    Ok(vec![
+        // Out, back in to a forward, in from outside, in fragments, errors, what nobody may; then all of it ends.
+        [
+            SERVICES,
+            &[0xa0, 27, 0, 0, 7, 20, 0, 0xa0, 27, 0, 2, 7, 20, 0, 0xa0, 28, 0, 0, 7, 20, 0],
+            &[0xa0, 28, 1, 0, 7, 0, 0, 0xa1, 27, 0, 0, 7, 0, 0, 0xa0, 28, 6, 0, 7, 20, 0],
+            &[0xa1, 28, 6, 0, 7, 20, 0, 0xa7, 28, 0, 4, 7, 20, 100],
+            &says("public", "203.0.113.1", "udp SRC:5 > 203.0.113.93:600")?,
+            &says(
+                "public",
+                "203.0.113.1",
+                "icmp no-port SRC > 203.0.113.93 | udp 203.0.113.93:9 > 8.8.8.8:53",
+            )?,
+            &says(
+                "public",
+                "203.0.113.1",
+                "icmp no-port SRC > 203.0.113.94 | udp 203.0.113.94:9 > 8.8.8.8:53",
+            )?,
+            &says("red-3", "10.1.3.7", "ip SRC > 8.8.8.8 proto=6 len=10")?,
+            END,
+        ]
+        .concat(),
+        // Fragments whose first ones do not come, more than may wait.
+        [SERVICES, &[0xa7, 28, 0, 4, 7, 20, 100, 0xec, 0, 0], END].concat(),
+        // More sessions than the flow table holds, and a note for which there is no room.
+        [SERVICES, &[0xa0, 27, 0, 0, 7, 20, 0, 0xec, 85, 1, 0xa0, 27, 0, 2, 7, 20, 0], END].concat(),
+        // More port blocks, and more VMs, than the gateway has room for.
+        [
+            SERVICES,
+            &vms(&[50, 51, 52].map(|vm| (vm, one)))?,
+            &vms(&[50, 51, 52].map(|vm| (vm, "tcp SRC:1 > 8.8.8.8:53 S")))?,
+            &vms(&[50, 51, 52].map(|vm| (vm, "icmp echo SRC > 8.8.8.8 id=1")))?,
+            END,
+        ]
+        .concat(),
+        [SERVICES, &vms(&[50, 51, 52, 53, 54].map(|vm| (vm, one)))?, END].concat(),
+        // More sessions than a VM may open at once, than it may have, than its VPC may have.
+        [
+            QUOTAS,
+            &vms(&[(50, one), (50, two), (50, three), (50, "udp SRC:4 > 8.8.8.8:53")])?,
+            &[0x6c],
+            &vms(&[(50, "udp SRC:4 > 8.8.8.8:53"), (50, "udp SRC:5 > 8.8.8.8:53")])?,
+            &vms(&[(51, one), (51, two), (51, three)])?,
+            END,
+        ]
+        .concat(),
+        // More than a VPC may open at once.
+        [QUOTAS, &vms(&[(50, one), (50, two), (50, three), (51, one), (51, two), (51, three)])?, END]
+            .concat(),
+        // Control does not hear the session log: blocks are leased and given back, as there is no room for a flow.
+        [
+            SERVICES,
+            &[0xf8, 0xa0, 1, 0, 0, 7, 20, 0, 0xee, 85, 1],
+            &vms(&[(50, one)])?,
+            &[0xef, 85, 1, 0xef, 85, 1, 0xef, 85, 1, 0xf8],
+            END,
+        ]
+        .concat(),
+    ])
+}
+
 fn main() -> Result<()> {
     let gateway = Gateway::alone(SITE, 1);
     let mut steps = Vec::new();
@@ -102,6 +180,7 @@ fn main() -> Result<()> {
         steps.push(frame_step(port, &frame)?);
     }
     steps.extend(STORIES.iter().map(|story| story.to_vec()));
+    steps.extend(translated(&gateway)?);
     for (at, step) in steps.iter().enumerate() {
         save("pipeline", at, step)?;
     }

@@ -256,6 +256,7 @@ impl World {
             if !self.has(Trouble::Control) {
                 done += self.control.poll(self.now);
                 while self.control.take_punted().is_some() {}
+                while !self.control.take_log(64).is_empty() {}
             }
             if done == 0 {
                 break;
@@ -340,7 +341,7 @@ fn parse_configs() -> Vec<Config> {
         small.replace("- { id: red }", "- { id: red, flow_tracking: false }"),
         small.replace("mtu: 1450", "mtu: 600"),
         format!("{small}  - {{ public_network: public, destination: 198.51.100.0/24, via_vpc: red }}\n"),
-        format!("{small}{SERVICES}"),
+        format!("{}{SERVICES}", small.replace("  limits:", LOG)),
         format!("{}{SERVICES}", small.replace("- { id: red }", QUOTAS)),
     ];
     let tiny = |text: &String| {
@@ -371,6 +372,7 @@ port_forwards:
   - { id: tcp, vip: shared, protocol: tcp, ports: 1-512, vpc: red, address: 10.1.1.7 }
   - { id: udp, vip: shared, protocol: udp, ports: 1-512, vpc: red, address: 10.1.2.9, allowed_cidr: 203.0.113.0/26 }
 ";
+const LOG: &str = "  nat_log: { file: /dev/null, sessions: true }\n  limits:";
 const QUOTAS: &str = "- { id: red, quotas: { sessions: 6, vm_sessions: 4, new_sessions_per_second: 5, vm_new_sessions_per_second: 3 } }";
 
 /// The ARP frames by which hosts and VMs make themselves known.
