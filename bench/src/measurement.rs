@@ -7,6 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cycles, scenario::Scenario, traffic::Popularity};
 
+/// Which packets of a flow are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Those of established flows.
+    Established,
+    /// The first one.
+    New,
+    /// Those of established flows while as many new ones arrive.
+    InFlood,
+    /// The first one, while as many packets of established flows arrive.
+    Flood,
+}
+
 /// What was measured, in words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
@@ -18,6 +32,8 @@ pub struct Label {
     pub path: String,
     /// Flows, in random order.
     pub flows: u32,
+    /// Which packets.
+    pub phase: Phase,
     /// How often each comes.
     pub popularity: String,
     /// The size of all tenants' frames, or `imix`, or `pcap`.
@@ -45,6 +61,7 @@ impl Label {
             buffers: buffers.to_owned(),
             path: if load.tracked { "tracked" } else { "stateless" }.to_owned(),
             flows: load.flows,
+            phase: Phase::Established,
             popularity: if load.popularity == Popularity::Zipf { "zipf" } else { "uniform" }.to_owned(),
             frames: load.frames.to_string(),
             frame_bytes: load.frames.mean(),

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::{
-    measurement::Row,
+    measurement::{Label, Phase, Row},
     target::{self, BYTES_PER_CONNECTION},
 };
 
@@ -15,10 +15,7 @@ type Column = (&'static str, bool, fn(&Row) -> String);
 
 /// What was measured.
 const WHAT: [Column; 4] = [
-    ("scenario", true, |row| match row.label.routes {
-        Some(routes) if routes > 1 => format!("{}, {routes} routes", row.label.scenario),
-        _ => row.label.scenario.clone(),
-    }),
+    ("scenario", true, scenario),
     ("flows", false, |row| row.label.flows.to_string()),
     ("frame", false, |row| row.label.frames.clone()),
     ("in", true, |row| format!("{}{}", row.label.buffers, if row.label.hugepages { ", huge" } else { "" })),
@@ -92,7 +89,7 @@ pub fn losses(rows: &[Row]) -> String {
     let line = |row: &Row| {
         let reasons: Vec<String> =
             row.outcome.drops.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-        format!("{}, {} flows: dropped: {}\n", row.label.scenario, row.label.flows, reasons.join(", "))
+        format!("{}, {} flows: dropped: {}\n", scenario(row), row.label.flows, reasons.join(", "))
     };
     lost.map(line).collect()
 }
@@ -111,6 +108,20 @@ fn written(rows: &[Row], columns: Vec<Column>) -> String {
     table.to_string()
 }
 
+/// The scenario, and what is not usual about it.
+fn scenario(row: &Row) -> String {
+    let Label { scenario, routes, phase, .. } = &row.label;
+    let routes = routes.filter(|routes| *routes > 1).map(|routes| format!("{routes} routes"));
+    let phase = match phase {
+        Phase::Established => None,
+        Phase::New => Some("new flows".to_owned()),
+        Phase::InFlood => Some("in flood".to_owned()),
+        Phase::Flood => Some("the flood".to_owned()),
+    };
+    let words: Vec<String> = [Some(scenario.clone()), routes, phase].into_iter().flatten().collect();
+    words.join(", ")
+}
+
 fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
@@ -123,7 +134,7 @@ fn mark(is_met: Option<bool>) -> String {
 mod tests {
     use super::*;
     use crate::{
-        measurement::{Label, Outcome, Spread},
+        measurement::{Outcome, Spread},
         scenario::{Name, Parameters},
     };
 

@@ -38,16 +38,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// The gateway of a scenario, with room for `spare` entries beyond its own, for `workers` workers.
+    /// The gateway of a scenario, for `workers` workers.
     ///
     /// # Errors
     /// Parameters of the scenario that do not fit, or no memory.
-    pub fn new(scenario: &dyn Scenario, spare: usize, workers: usize) -> Result<(Site, Vec<Parts>)> {
+    pub fn new(scenario: &dyn Scenario, workers: usize) -> Result<(Site, Vec<Parts>)> {
         let gateway = scenario.gateway()?;
         let (ports, nets) = (gateway.tables.ports.len(), gateway.tables.nets.len());
         let vips = gateway.tables.vips.len();
         let load = scenario.load();
-        let entries = scenario.entries_per_flow() * load.flows as usize + spare;
+        let entries = scenario.entries_per_flow() * load.flows as usize;
         let (holds, flows) = FlowTable::new(if load.tracked { entries.max(FLOWS_MIN) } else { 1 }, workers)?;
         let (nat, nat_bytes) = weighed(|| Nat::new(scenario.nat()));
         let (_, lease_bytes) = weighed(Leases::default);
@@ -84,6 +84,11 @@ impl Site {
     /// Flow entries in use.
     pub fn entries(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Flow entries that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.flows.capacity()
     }
 
     /// Bytes of memory per connection of the scenario: its entries (both directions of a session) with their share of the

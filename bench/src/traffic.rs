@@ -1,6 +1,6 @@
 //! The frames that are replayed, and in which order: one per flow (and size), in random order, in one piece of memory.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::HashMap, fmt, ops::Range, str::FromStr, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -164,9 +164,17 @@ impl Traffic {
     /// # Errors
     /// Too many flows for the scenario's other parameters.
     pub fn new(scenario: &dyn Scenario) -> Result<Traffic> {
-        scenario.check_flows()?;
+        Traffic::of_flows(scenario, 0..scenario.load().flows)
+    }
+
+    /// The frames of some flows of a scenario, which may be others than it has by itself.
+    ///
+    /// # Errors
+    /// More flows than the scenario's other parameters allow.
+    pub fn of_flows(scenario: &dyn Scenario, flows: Range<u32>) -> Result<Traffic> {
+        scenario.check_flows(flows.end)?;
         let load = scenario.load();
-        let mut flows: Vec<u32> = (0..load.flows).collect();
+        let mut flows: Vec<u32> = flows.collect();
         let mut random = fastrand::Rng::with_seed(SEED);
         random.shuffle(&mut flows);
         let copies = load.frames.period().div_ceil(flows.len().max(1));

@@ -11,7 +11,7 @@ use clap::Args;
 use tidegate_bench::{
     build, document,
     instructions::{self, Baseline, Conditions},
-    measurement::{Label, Row},
+    measurement::{Label, Phase, Row},
     scenario::Name,
     traffic::FrameSize,
 };
@@ -115,10 +115,12 @@ pub(super) fn fill(row: &mut Row) -> Result<()> {
     Ok(())
 }
 
-/// The same once for all measurements of a scenario with one route; the others have no count.
+/// The same once for all measurements of established flows of a scenario with one route; the others have no count.
 pub(super) fn fill_once(rows: &mut [Row]) -> Result<()> {
     let mut counted: HashMap<String, f64> = HashMap::new();
-    for row in rows.iter_mut().filter(|row| row.label.routes.unwrap_or(1) == 1) {
+    let is_counted =
+        |row: &&mut Row| row.label.routes.unwrap_or(1) == 1 && row.label.phase == Phase::Established;
+    for row in rows.iter_mut().filter(is_counted) {
         let name = row.label.scenario.clone();
         let count = match counted.get(&name) {
             Some(count) => *count,

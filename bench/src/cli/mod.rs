@@ -24,7 +24,7 @@ enum Command {
     /// Measures the main scenarios and shows them beside their targets.
     Table(table::Table),
     /// Measures scenarios. Several values of an option are measured in turn, round by round.
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Writes the frames of a scenario to a capture file, to give them to something else.
     Write(write::Write),
     /// Counts instructions per packet with callgrind, exact on any machine.

@@ -11,9 +11,12 @@ use tidegate_bench::{
     machine::Machine,
     measurement::{Length, Row, Subject},
     pool::{MemPool, Pool},
-    replay::Replay,
+    replay::{
+        Fresh, Replay,
+        flood::{self, Size},
+    },
     report,
-    scenario::Scenario,
+    scenario::{Name, Parameters, Scenario},
     traffic::Traffic,
 };
 
@@ -98,6 +101,9 @@ impl Measuring {
             return document::write_json(&Document::new(machine, rows), to);
         }
         println!("{}\n{}", table(&rows), report::losses(&rows));
+        if !cfg!(feature = "dpdk") {
+            println!("This build has no cycle counter: cycles are nanoseconds.");
+        }
         Ok(())
     }
 }
@@ -130,43 +136,53 @@ impl Places {
         Ok(Places {})
     }
 
-    /// A replay of a scenario's traffic.
-    pub(super) fn replay(
-        &self,
-        on: On,
-        scenario: &Arc<dyn Scenario>,
-        source: &Source,
-        burst: usize,
-    ) -> Result<Box<dyn Subject>> {
+    /// Hands the pool to `with`.
+    pub(super) fn at<R>(&self, on: On, with: impl WithPool<R>) -> Result<R> {
         #[cfg(feature = "dpdk")]
         if let (On::Dpdk, Some(pool)) = (on, &self.mbufs) {
-            return source.replay(scenario, pool.clone(), burst);
+            return with.call(pool.clone());
         }
         on.check()?;
-        source.replay(scenario, MemPool::default(), burst)
+        with.call(MemPool::default())
     }
 }
 
-/// Where frames come from.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    /// The scenario makes them.
-    Scenario(Traffic),
-    /// A capture has them.
-    Capture(Capture),
+/// Something that is done with a pool, whatever its buffers are.
+pub(super) trait WithPool<R> {
+    fn call<P: Pool + 'static>(self, pool: P) -> Result<R>;
 }
 
-impl Source {
-    fn replay<P: Pool + 'static>(
-        &self,
-        scenario: &Arc<dyn Scenario>,
-        pool: P,
-        burst: usize,
-    ) -> Result<Box<dyn Subject>> {
-        let scenario = Arc::clone(scenario);
-        Ok(match self {
-            Source::Scenario(traffic) => Box::new(Replay::new(scenario, traffic.clone(), pool, burst)?),
+/// What is replayed.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Packets of established flows of the scenario.
+    Established(Traffic),
+    /// The first packets of its flows.
+    New(Traffic),
+    /// A capture.
+    Capture(Capture),
+    /// A flood of new flows beside established ones.
+    Flood(Name, Parameters, Size),
+}
+
+/// Subjects for a scenario.
+pub(super) struct Subjects<'a> {
+    pub(super) scenario: &'a Arc<dyn Scenario>,
+    pub(super) source: &'a Source,
+    pub(super) burst: usize,
+}
+
+impl WithPool<Vec<Box<dyn Subject>>> for Subjects<'_> {
+    fn call<P: Pool + 'static>(self, pool: P) -> Result<Vec<Box<dyn Subject>>> {
+        let (scenario, burst) = (Arc::clone(self.scenario), self.burst);
+        let subject: Box<dyn Subject> = match self.source {
+            Source::Established(traffic) => Box::new(Replay::new(scenario, traffic.clone(), pool, burst)?),
+            Source::New(traffic) => Box::new(Fresh::new(scenario, traffic.clone(), pool, burst)?),
             Source::Capture(capture) => Box::new(Replay::of_capture(scenario, capture, pool, burst)?),
-        })
+            Source::Flood(name, parameters, size) => {
+                return Ok(flood::subjects(*name, parameters, *size, pool, burst)?.into());
+            }
+        };
+        Ok(vec![subject])
     }
 }

@@ -1,20 +1,21 @@
 //! `tidegate-bench run`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
     capture::Capture,
     measurement::{Subject, measure},
+    replay::flood::Size,
     report,
-    scenario::{Name, Parameters, Scenario},
+    scenario::{Name, Parameters},
     traffic::{FrameSize, Popularity, Traffic},
 };
 
 use super::{
     instructions,
-    options::{Measuring, On, Places, Source},
+    options::{Measuring, On, Places, Source, Subjects},
 };
 
 #[derive(Debug, Args)]
@@ -53,6 +54,15 @@ pub(super) struct Run {
     /// checked.
     #[arg(long, conflicts_with_all = ["flows", "frame", "popularity", "instructions"])]
     pcap: Option<PathBuf>,
+    /// Measures the first packets of flows: each round begins with empty tables.
+    #[arg(long, conflicts_with_all = ["pcap", "instructions", "popularity"])]
+    new: bool,
+    /// Measures beside the established flows a flood of so many new ones per round, in bursts of each in turn.
+    #[arg(long, value_name = "FLOWS", conflicts_with_all = ["pcap", "instructions", "new"], value_parser = clap::value_parser!(u32).range(1..))]
+    flood: Option<u32>,
+    /// Of a flood: how many new flows there is room for; without it, all of them.
+    #[arg(long, value_name = "FLOWS", requires = "flood")]
+    room: Option<u32>,
     /// Counts instructions too.
     #[arg(long)]
     instructions: bool,
@@ -88,20 +98,35 @@ impl Run {
         };
         let places = Places::new(&self.on, longest, self.measuring.cpu)?;
         let mut subjects = Vec::new();
-        for scenario in self.all(capture.as_ref().map(|capture| capture.flows)) {
-            let source = match &capture {
-                Some(capture) => Source::Capture(capture.clone()),
-                None => Source::Scenario(Traffic::new(&*scenario)?),
-            };
-            for on in &self.on {
-                subjects.push(places.replay(*on, &scenario, &source, self.burst.into())?);
+        for (name, parameters) in self.all(capture.as_ref().map(|capture| capture.flows)) {
+            let scenario = name.with(&parameters);
+            for source in self.sources(name, &parameters, capture.as_ref())? {
+                for on in &self.on {
+                    let burst = self.burst.into();
+                    let some = Subjects { scenario: &scenario, source: &source, burst };
+                    subjects.extend(places.at(*on, some)?);
+                }
             }
         }
         Ok(subjects)
     }
 
+    /// What is replayed through a scenario.
+    fn sources(&self, name: Name, parameters: &Parameters, capture: Option<&Capture>) -> Result<Vec<Source>> {
+        if let Some(capture) = capture {
+            return Ok(vec![Source::Capture(capture.clone())]);
+        }
+        let traffic = Traffic::new(&*name.with(parameters))?;
+        if self.new {
+            return Ok(vec![Source::New(traffic)]);
+        }
+        let flood = self.flood.map(|flows| Size { flows, room: self.room.unwrap_or(flows) });
+        let flood = flood.map(|size| Source::Flood(name, *parameters, size));
+        Ok([Source::Established(traffic)].into_iter().chain(flood).collect())
+    }
+
     /// Every combination of what was asked for; with so many flows where a capture has them.
-    fn all(&self, flows: Option<u32>) -> Vec<Arc<dyn Scenario>> {
+    fn all(&self, flows: Option<u32>) -> Vec<(Name, Parameters)> {
         let flows = flows.map_or_else(|| self.flows.clone(), |flows| vec![flows]);
         let paths: Vec<Option<bool>> = match &self.path[..] {
             [] => vec![None],
@@ -115,7 +140,7 @@ impl Run {
         all = vary(&all, &paths, |all, tracked| all.tracked = tracked);
         all = vary(&all, &self.destinations, |all, destinations| all.destinations = destinations);
         all = vary(&all, &self.routes, |all, routes| all.routes = routes);
-        self.scenarios.iter().flat_map(|name| all.iter().map(|parameters| name.with(parameters))).collect()
+        self.scenarios.iter().flat_map(|name| all.iter().map(|parameters| (*name, *parameters))).collect()
     }
 }
 

@@ -1,19 +1,18 @@
 //! `tidegate-bench table`.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use clap::Args;
 use tidegate_bench::{
-    measurement::measure,
+    measurement::{Subject, measure},
+    replay::flood::Size,
     report,
-    scenario::{Name, Parameters, Scenario},
+    scenario::{Name, Parameters},
     traffic::Traffic,
 };
 
 use super::{
     instructions,
-    options::{Measuring, On, Places, Source},
+    options::{Measuring, On, Places, Source, Subjects},
 };
 use crate::hugepages::Reserved;
 
@@ -37,6 +36,12 @@ const MAIN: [(Name, u32, u32); 14] = [
 
 /// Enough for all flow tables.
 const HUGEPAGES_MIB: u32 = 1024;
+/// Scenarios and flows of which the first packets are measured.
+const NEW: [(Name, u32); 2] = [(Name::Snat, 100_000), (Name::VxlanSnat, 100_000)];
+/// How large the flood beside 10,000 established flows is, and how much of it there is room for.
+const FLOOD: Size = Size { flows: 200_000, room: 100_000 };
+const FLOODED: (Name, u32) = (Name::VxlanSnat, 10_000);
+
 const FRAME_LEN: usize = 64;
 const BURST: usize = 32;
 
@@ -61,19 +66,34 @@ impl Table {
         };
         let (_asked_for, machine) = self.measuring.begin()?;
         let places = Places::new(&[self.on], FRAME_LEN, self.measuring.cpu)?;
-        let scenarios = MAIN.iter().map(|(name, flows, routes)| {
-            name.with(&Parameters { flows: *flows, routes: *routes, ..Parameters::default() })
-        });
-        let subject = |scenario: Arc<dyn Scenario>| {
-            let source = Source::Scenario(Traffic::new(&*scenario)?);
-            places.replay(self.on, &scenario, &source, BURST)
-        };
-        let mut subjects = scenarios.map(subject).collect::<Result<Vec<_>>>()?;
+        let mut subjects = self.subjects(&places)?;
         let mut rows = measure(&mut subjects, self.measuring.rounds as usize, self.measuring.length())?;
         drop(subjects);
         if !self.no_instructions {
             instructions::fill_once(&mut rows)?;
         }
         self.measuring.show(machine, rows, report::main_table)
+    }
+    fn subjects(&self, places: &Places) -> Result<Vec<Box<dyn Subject>>> {
+        let of = |flows| Parameters { flows, ..Parameters::default() };
+        let mut subjects = Vec::new();
+        let mut add = |name: Name, parameters: Parameters, source: fn(Traffic) -> Source| {
+            let scenario = name.with(&parameters);
+            let source = source(Traffic::new(&*scenario)?);
+            let some = Subjects { scenario: &scenario, source: &source, burst: BURST };
+            subjects.extend(places.at(self.on, some)?);
+            anyhow::Ok(())
+        };
+        for (name, flows, routes) in MAIN {
+            add(name, Parameters { routes, ..of(flows) }, Source::Established)?;
+        }
+        for (name, flows) in NEW {
+            add(name, of(flows), Source::New)?;
+        }
+        let (name, flows) = FLOODED;
+        let source = Source::Flood(name, of(flows), FLOOD);
+        let some = Subjects { scenario: &name.with(&of(flows)), source: &source, burst: BURST };
+        subjects.extend(places.at(self.on, some)?);
+        Ok(subjects)
     }
 }

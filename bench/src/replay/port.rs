@@ -9,8 +9,6 @@ use tidegate_fastpath::{
 
 use crate::{cycles, pool::Pool};
 
-/// Time between two frames: 10 million per second, so that housekeeping that is paced by time does its share.
-const FRAME_NS: u64 = 100;
 /// More than any scenario has.
 const PORTS: usize = 4;
 
@@ -33,9 +31,9 @@ impl<P: Pool> ReplayIo<P> {
         ReplayIo { pool, port, arriving, sent, received_at: 0, now: Nanos(0) }
     }
 
-    /// Lets the time of `frames` frames pass.
-    pub(super) fn advance(&mut self, frames: usize) {
-        self.now.0 += frames as u64 * FRAME_NS;
+    /// Lets time pass.
+    pub(super) const fn advance(&mut self, nanos: u64) {
+        self.now.0 += nanos;
     }
 
     /// What was sent, in the order of the ports.

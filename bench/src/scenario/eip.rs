@@ -46,8 +46,8 @@ impl Scenario for Eip {
         vec!["eip"]
     }
 
-    fn check_flows(&self) -> Result<()> {
-        self.vpc.check_flows(self.load.flows)
+    fn check_flows(&self, flows: u32) -> Result<()> {
+        self.vpc.check_flows(flows)
     }
 
     fn gateway(&self) -> Result<Gateway> {

@@ -59,8 +59,8 @@ impl Scenario for Ip4 {
         Some(self.routes)
     }
 
-    fn check_flows(&self) -> Result<()> {
-        ensure!(self.routes == 1 || self.load.flows <= self.routes, "give at most one flow per route");
+    fn check_flows(&self, flows: u32) -> Result<()> {
+        ensure!(self.routes == 1 || flows <= self.routes, "give at most one flow per route");
         Ok(())
     }
 

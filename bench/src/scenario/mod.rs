@@ -66,7 +66,7 @@ pub trait Scenario: Send + Sync {
     ///
     /// # Errors
     /// Too many flows for the other parameters.
-    fn check_flows(&self) -> Result<()>;
+    fn check_flows(&self, flows: u32) -> Result<()>;
 
     /// The gateway.
     ///

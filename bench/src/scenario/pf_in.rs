@@ -60,8 +60,8 @@ impl Scenario for PfIn {
         NatLimits { vms: self.vpc.senders as usize, blocks: 1, vrfs: 16 }
     }
 
-    fn check_flows(&self) -> Result<()> {
-        self.vpc.check_flows(self.load.flows)
+    fn check_flows(&self, flows: u32) -> Result<()> {
+        self.vpc.check_flows(flows)
     }
 
     fn gateway(&self) -> Result<Gateway> {

@@ -65,8 +65,8 @@ impl Scenario for Snat {
         NatLimits { vms: self.vpc.senders as usize, blocks, vrfs: 16 }
     }
 
-    fn check_flows(&self) -> Result<()> {
-        self.vpc.check_flows(self.load.flows)
+    fn check_flows(&self, flows: u32) -> Result<()> {
+        self.vpc.check_flows(flows)
     }
 
     fn gateway(&self) -> Result<Gateway> {
