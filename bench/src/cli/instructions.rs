@@ -101,7 +101,8 @@ fn args(scenario: &str, conditions: &Conditions) -> Vec<String> {
         ("--rounds", "1".to_owned()),
     ];
     let options = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-    ["run".to_owned(), scenario.to_owned()].into_iter().chain(options).collect()
+    let command = ["run", scenario, "--ordinary-pages"].map(str::to_owned);
+    command.into_iter().chain(options).collect()
 }
 
 /// Packets over which is counted for a table.

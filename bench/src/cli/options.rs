@@ -67,6 +67,9 @@ pub(super) struct Measuring {
     /// MiB of hugepages to reserve for the run, and to give back after it (root). Without it, what is reserved is used.
     #[arg(long)]
     pub(super) hugepages: Option<u32>,
+    /// Mbufs in ordinary pages, whatever is reserved; under valgrind DPDK knows no others.
+    #[arg(long, conflicts_with = "hugepages")]
+    pub(super) ordinary_pages: bool,
     /// Writes the measurements as JSON to this file, or to standard output (`-`).
     #[arg(long)]
     pub(super) json: Option<PathBuf>,
@@ -115,15 +118,21 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// With pools for frames of up to `frame_len` bytes; `cpu` is the main one of DPDK.
+    /// With pools for frames of up to `frame_len` bytes.
     #[cfg(feature = "dpdk")]
-    pub(super) fn new(on: &[On], frame_len: usize, cpu: Option<u16>) -> Result<Places> {
+    pub(super) fn new(on: &[On], frame_len: usize, measuring: &Measuring) -> Result<Places> {
         use anyhow::Context;
-        use dpdk_sys::eal::{Eal, EalOptions};
+        use dpdk_sys::eal::{Eal, EalOptions, Hugepages};
         if !on.contains(&On::Dpdk) {
             return Ok(Places { mbufs: None });
         }
-        let eal = Eal::init(&EalOptions { main_lcore: cpu, memory_mib: 64, ..EalOptions::default() })?;
+        let hugepages = if measuring.ordinary_pages { Hugepages::Off } else { Hugepages::Auto };
+        let eal = Eal::init(&EalOptions {
+            hugepages,
+            main_lcore: measuring.cpu,
+            memory_mib: 64,
+            ..EalOptions::default()
+        })?;
         // Room for the frame and the tunnel headers that it gets or arrives with.
         let packet_len_max = u16::try_from(frame_len.max(2048) + 128).context("the frames are too long")?;
         let pool = tidegate_bench::pool::MbufPool::new(&eal, packet_len_max)?;
@@ -131,7 +140,7 @@ impl Places {
     }
 
     #[cfg(not(feature = "dpdk"))]
-    pub(super) fn new(on: &[On], _frame_len: usize, _cpu: Option<u16>) -> Result<Places> {
+    pub(super) fn new(on: &[On], _frame_len: usize, _measuring: &Measuring) -> Result<Places> {
         on.iter().try_for_each(|on| on.check())?;
         Ok(Places {})
     }

@@ -96,7 +96,7 @@ impl Run {
             Some(capture) => capture.traffic.longest(),
             None => self.frame.iter().map(|frame| frame.largest()).max().unwrap_or_default(),
         };
-        let places = Places::new(&self.on, longest, self.measuring.cpu)?;
+        let places = Places::new(&self.on, longest, &self.measuring)?;
         let mut subjects = Vec::new();
         for (name, parameters) in self.all(capture.as_ref().map(|capture| capture.flows)) {
             let scenario = name.with(&parameters);

@@ -65,7 +65,7 @@ impl Table {
             _ => None,
         };
         let (_asked_for, machine) = self.measuring.begin()?;
-        let places = Places::new(&[self.on], FRAME_LEN, self.measuring.cpu)?;
+        let places = Places::new(&[self.on], FRAME_LEN, &self.measuring)?;
         let mut subjects = self.subjects(&places)?;
         let mut rows = measure(&mut subjects, self.measuring.rounds as usize, self.measuring.length())?;
         drop(subjects);

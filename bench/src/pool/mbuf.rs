@@ -46,7 +46,7 @@ impl Pool for MbufPool {
         burst.clear();
     }
 
-    fn hugepages(&self) -> bool {
-        self.hugepages
+    fn hugepages(&self) -> Option<bool> {
+        Some(self.hugepages)
     }
 }

@@ -29,8 +29,8 @@ pub trait Pool {
     /// Takes buffers back; leaves `burst` empty.
     fn free(&mut self, burst: &mut Burst<Self::Buffer>);
 
-    /// Whether packets are in reserved hugepages.
-    fn hugepages(&self) -> bool;
+    /// Whether packets are in reserved hugepages; `None` where they never are.
+    fn hugepages(&self) -> Option<bool>;
 }
 
 /// The buffers of [`MemIo`].
@@ -60,7 +60,7 @@ impl Pool for MemPool {
         self.0.tx(PortId(0), burst);
     }
 
-    fn hugepages(&self) -> bool {
-        false
+    fn hugepages(&self) -> Option<bool> {
+        None
     }
 }

@@ -65,9 +65,7 @@ impl<P: Pool> Flood<P> {
             Feed::in_order(Traffic::of_flows(&*scenario, 0..established)?),
             Feed::each(Traffic::of_flows(&*scenario, established..established + size.flows)?),
         ];
-        let in_hugepages = P::NAME == "mem" || pool.hugepages();
-        let (site, station) = station::alone(&sizes, pool)?;
-        let hugepages = site.hugepages() && in_hugepages;
+        let (site, station, hugepages) = station::alone(&sizes, pool)?;
         let label = Label { phase: Phase::InFlood, hugepages, ..Label::new(&*scenario, P::NAME, burst) };
         let labels = [label.clone(), Label { phase: Phase::Flood, flows: size.flows, ..label }];
         let (of_new, counts) = (Sample::default(), [(0, 0); 2]);

@@ -37,9 +37,7 @@ impl<P: Pool> Fresh<P> {
             "{}: nothing is remembered, so no packet is the first",
             scenario.load().scenario
         );
-        let in_hugepages = P::NAME == "mem" || pool.hugepages();
-        let (site, station) = station::alone(&scenario, pool)?;
-        let hugepages = site.hugepages() && in_hugepages;
+        let (site, station, hugepages) = station::alone(&scenario, pool)?;
         let label = Label { phase: Phase::New, hugepages, ..Label::new(&*scenario, P::NAME, burst) };
         Ok(Fresh { label, scenario, feed: Feed::each(traffic), site, station })
     }

@@ -81,9 +81,8 @@ impl<P: Pool> Replay<P> {
         pool: P,
         is_known: bool,
     ) -> Result<Replay<P>> {
-        let in_hugepages = P::NAME == "mem" || pool.hugepages();
-        let (site, station) = station::alone(&scenario, pool)?;
-        label.hugepages = site.hugepages() && in_hugepages;
+        let (site, station, hugepages) = station::alone(&scenario, pool)?;
+        label.hugepages = hugepages;
         let feed = Feed::in_order(traffic.clone());
         Ok(Replay { label, scenario, is_known, traffic, feed, site, station, first_cycles: None })
     }

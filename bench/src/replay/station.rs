@@ -177,9 +177,14 @@ fn counted_poll<P: Pool>(worker: &mut Worker<ReplayIo<P>>) {
     worker.poll();
 }
 
-/// A site with one worker.
-pub(super) fn alone<P: Pool>(sizes: &Arc<dyn Scenario>, pool: P) -> Result<(Site, Station<P>)> {
+/// A site with one worker, and whether all that is in hugepages that may be: the flow table, where there is one, and mbufs.
+pub(super) fn alone<P: Pool>(sizes: &Arc<dyn Scenario>, pool: P) -> Result<(Site, Station<P>, bool)> {
     let (site, parts) = Site::new(&**sizes, 1)?;
     let parts = parts.into_iter().next().context("a site has parts for its worker")?;
-    Ok((site, Station::new(parts, pool, sizes.port())))
+    let is_tracked = sizes.load().tracked;
+    let in_hugepages = match pool.hugepages() {
+        None => is_tracked && site.hugepages(),
+        Some(pool) => pool && (!is_tracked || site.hugepages()),
+    };
+    Ok((site, Station::new(parts, pool, sizes.port()), in_hugepages))
 }
