@@ -8,6 +8,7 @@
 
 pub mod build;
 pub mod capture;
+pub mod compare;
 #[cfg(feature = "control")]
 pub mod compile;
 pub mod cycles;
@@ -17,6 +18,7 @@ pub mod instructions;
 pub mod machine;
 pub mod measurement;
 pub mod oracle;
+pub mod plot;
 pub mod pool;
 pub mod replay;
 pub mod report;

@@ -19,6 +19,8 @@ pub enum Phase {
     InFlood,
     /// The first one, while as many packets of established flows arrive.
     Flood,
+    /// Not even looked at: what the port and the bench itself take.
+    Control,
 }
 
 /// What was measured, in words.
@@ -189,7 +191,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Spread> {
+    /// Of some values; `None` where there are none.
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Spread> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         let median = *values.get(values.len().checked_sub(1)? / 2)?;

@@ -15,7 +15,7 @@ type Column = (&'static str, bool, fn(&Row) -> String);
 
 /// What was measured.
 const WHAT: [Column; 4] = [
-    ("scenario", true, scenario),
+    ("scenario", true, |row| scenario(&row.label)),
     ("flows", false, |row| row.label.flows.to_string()),
     ("frame", false, |row| row.label.frames.clone()),
     ("in", true, |row| format!("{}{}", row.label.buffers, if row.label.hugepages { ", huge" } else { "" })),
@@ -89,7 +89,7 @@ pub fn losses(rows: &[Row]) -> String {
     let line = |row: &Row| {
         let reasons: Vec<String> =
             row.outcome.drops.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-        format!("{}, {} flows: dropped: {}\n", scenario(row), row.label.flows, reasons.join(", "))
+        format!("{}, {} flows: dropped: {}\n", scenario(&row.label), row.label.flows, reasons.join(", "))
     };
     lost.map(line).collect()
 }
@@ -109,14 +109,15 @@ fn written(rows: &[Row], columns: Vec<Column>) -> String {
 }
 
 /// The scenario, and what is not usual about it.
-fn scenario(row: &Row) -> String {
-    let Label { scenario, routes, phase, .. } = &row.label;
+pub(crate) fn scenario(label: &Label) -> String {
+    let Label { scenario, routes, phase, .. } = label;
     let routes = routes.filter(|routes| *routes > 1).map(|routes| format!("{routes} routes"));
     let phase = match phase {
         Phase::Established => None,
         Phase::New => Some("new flows".to_owned()),
         Phase::InFlood => Some("in flood".to_owned()),
         Phase::Flood => Some("the flood".to_owned()),
+        Phase::Control => Some("no engine".to_owned()),
     };
     let words: Vec<String> = [Some(scenario.clone()), routes, phase].into_iter().flatten().collect();
     words.join(", ")

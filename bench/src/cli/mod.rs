@@ -4,6 +4,7 @@
 mod compile;
 mod instructions;
 mod options;
+mod results;
 mod run;
 mod table;
 mod write;
@@ -29,6 +30,10 @@ enum Command {
     Write(write::Write),
     /// Counts instructions per packet with callgrind, exact on any machine.
     Instructions(instructions::Instructions),
+    /// Shows what changed between two documents beyond the noise: ranges of rounds that do not meet.
+    Compare(results::Compare),
+    /// Draws a document.
+    Plot(results::Plot),
     /// Measures what control needs for a configuration: all of it, and one changed address.
     #[cfg(feature = "control")]
     Compile(compile::Compile),
@@ -41,6 +46,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Run(run) => run.run(),
         Command::Write(write) => write.run(),
         Command::Instructions(instructions) => instructions.run(),
+        Command::Compare(compare) => compare.run(),
+        Command::Plot(plot) => plot.run(),
         #[cfg(feature = "control")]
         Command::Compile(compile) => compile.run(),
     }

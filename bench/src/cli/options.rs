@@ -12,7 +12,7 @@ use tidegate_bench::{
     measurement::{Length, Row, Subject},
     pool::{MemPool, Pool},
     replay::{
-        Fresh, Replay,
+        Control, Fresh, Replay,
         flood::{self, Size},
     },
     report,
@@ -168,6 +168,8 @@ pub(super) enum Source {
     Established(Traffic),
     /// The first packets of its flows.
     New(Traffic),
+    /// The same without engine.
+    Control(Traffic),
     /// A capture.
     Capture(Capture),
     /// A flood of new flows beside established ones.
@@ -187,6 +189,7 @@ impl WithPool<Vec<Box<dyn Subject>>> for Subjects<'_> {
         let subject: Box<dyn Subject> = match self.source {
             Source::Established(traffic) => Box::new(Replay::new(scenario, traffic.clone(), pool, burst)?),
             Source::New(traffic) => Box::new(Fresh::new(scenario, traffic.clone(), pool, burst)?),
+            Source::Control(traffic) => Box::new(Control::new(&*scenario, traffic.clone(), pool, burst)),
             Source::Capture(capture) => Box::new(Replay::of_capture(scenario, capture, pool, burst)?),
             Source::Flood(name, parameters, size) => {
                 return Ok(flood::subjects(*name, parameters, *size, pool, burst)?.into());

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
     capture::Capture,
-    measurement::{Subject, measure},
+    measurement::{Phase, Subject, measure},
     replay::flood::Size,
     report,
     scenario::{Name, Parameters},
@@ -63,6 +63,9 @@ pub(super) struct Run {
     /// Of a flood: how many new flows there is room for; without it, all of them.
     #[arg(long, value_name = "FLOWS", requires = "flood")]
     room: Option<u32>,
+    /// Measures beside each scenario the same frames with no engine between: what the bench itself takes.
+    #[arg(long, conflicts_with_all = ["pcap", "new"])]
+    control: bool,
     /// Counts instructions too.
     #[arg(long)]
     instructions: bool,
@@ -85,7 +88,8 @@ impl Run {
         let mut rows = measure(&mut subjects, self.measuring.rounds as usize, self.measuring.length())?;
         drop(subjects);
         if self.instructions {
-            rows.iter_mut().try_for_each(instructions::fill)?;
+            let mut counted = rows.iter_mut().filter(|row| row.label.phase == Phase::Established);
+            counted.try_for_each(instructions::fill)?;
         }
         self.measuring.show(machine, rows, report::table)
     }
@@ -122,7 +126,8 @@ impl Run {
         }
         let flood = self.flood.map(|flows| Size { flows, room: self.room.unwrap_or(flows) });
         let flood = flood.map(|size| Source::Flood(name, *parameters, size));
-        Ok([Source::Established(traffic)].into_iter().chain(flood).collect())
+        let control = self.control.then(|| Source::Control(traffic.clone()));
+        Ok([Source::Established(traffic)].into_iter().chain(control).chain(flood).collect())
     }
 
     /// Every combination of what was asked for; with so many flows where a capture has them.

@@ -36,6 +36,8 @@ const MAIN: [(Name, u32, u32); 14] = [
 
 /// Enough for all flow tables.
 const HUGEPAGES_MIB: u32 = 1024;
+/// What is sent through no engine.
+const CONTROL: (Name, u32) = (Name::Ip4, 10_000);
 /// Scenarios and flows of which the first packets are measured.
 const NEW: [(Name, u32); 2] = [(Name::Snat, 100_000), (Name::VxlanSnat, 100_000)];
 /// How large the flood beside 10,000 established flows is, and how much of it there is room for.
@@ -84,6 +86,7 @@ impl Table {
             subjects.extend(places.at(self.on, some)?);
             anyhow::Ok(())
         };
+        add(CONTROL.0, of(CONTROL.1), Source::Control)?;
         for (name, flows, routes) in MAIN {
             add(name, Parameters { routes, ..of(flows) }, Source::Established)?;
         }

@@ -4,6 +4,7 @@
 //! the end of the poll: engine, counters, sending to the port, housekeeping of the flow table. Copying the frames into
 //! fresh buffers before, and freeing them after, is in *total* only.
 
+mod control;
 pub mod flood;
 mod fresh;
 mod port;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-pub use self::fresh::Fresh;
 use self::station::{Feed, Station};
+pub use self::{control::Control, fresh::Fresh};
 use crate::{
     capture::Capture,
     cycles,

@@ -1,12 +1,12 @@
 //! A worker with its port, and what it is handed: the one place where a burst is timed.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use arrayvec::ArrayVec;
 use tidegate_fastpath::{
     buffer::Buffer,
-    io::BURST,
+    io::{BURST, Burst, Io},
     types::PortId,
     worker::{Parts, Worker},
 };
@@ -47,22 +47,82 @@ impl Feed {
     }
 }
 
+/// What polls a port.
+pub(super) trait Polling<P: Pool> {
+    fn poll(&mut self);
+
+    fn io(&mut self) -> &mut ReplayIo<P>;
+}
+
+impl<P: Pool> Polling<P> for Worker<ReplayIo<P>> {
+    #[inline(always)]
+    fn poll(&mut self) {
+        Worker::poll(self);
+    }
+
+    fn io(&mut self) -> &mut ReplayIo<P> {
+        Worker::io(self)
+    }
+}
+
+/// A worker without engine: sends what it receives.
+pub(super) struct Bare<P: Pool> {
+    io: ReplayIo<P>,
+    burst: Burst<P::Buffer>,
+}
+
+impl<P: Pool> Polling<P> for Bare<P> {
+    #[inline(always)]
+    fn poll(&mut self) {
+        let port = self.io.rx(0, &mut self.burst);
+        self.io.tx(port, &mut self.burst);
+    }
+
+    fn io(&mut self) -> &mut ReplayIo<P> {
+        &mut self.io
+    }
+}
+
 /// The worker.
-pub(super) struct Station<P: Pool> {
-    worker: Worker<ReplayIo<P>>,
+pub(super) struct Station<P: Pool, W: Polling<P> = Worker<ReplayIo<P>>> {
+    worker: W,
     /// Places in the traffic of the frames of the last burst.
     handed: ArrayVec<usize, BURST>,
     /// Frames so far.
     pub(super) received: u64,
     /// Frames so far.
     pub(super) sent: u64,
+    pool: PhantomData<P>,
 }
 
 impl<P: Pool> Station<P> {
     /// A worker with a port that gets its buffers from `pool`.
     pub(super) fn new(parts: Parts, pool: P, port: PortId) -> Station<P> {
-        let worker = Worker::new(parts, ReplayIo::new(pool, port));
-        Station { worker, handed: ArrayVec::new(), received: 0, sent: 0 }
+        Station::around(Worker::new(parts, ReplayIo::new(pool, port)))
+    }
+}
+
+impl<P: Pool> Station<P, Bare<P>> {
+    /// The same without engine.
+    pub(super) fn bare(pool: P, port: PortId) -> Station<P, Bare<P>> {
+        Station::around(Bare { io: ReplayIo::new(pool, port), burst: Burst::new() })
+    }
+
+    /// As [`Station::pass`], and what came out must be what went in.
+    pub(super) fn mirrored_pass(&mut self, feed: &mut Feed, n: usize) -> Result<()> {
+        self.hand_over(feed, n)?;
+        self.poll();
+        let sent: Vec<_> = self.worker.io().sent().map(|(_, buffer)| buffer.bytes().to_vec()).collect();
+        let handed: Vec<_> = self.handed.iter().map(|at| feed.traffic.frame(*at).to_vec()).collect();
+        ensure!(sent == handed, "a frame changed on its way through nothing");
+        self.collect();
+        Ok(())
+    }
+}
+
+impl<P: Pool, W: Polling<P>> Station<P, W> {
+    const fn around(worker: W) -> Station<P, W> {
+        Station { worker, handed: ArrayVec::new_const(), received: 0, sent: 0, pool: PhantomData }
     }
 
     /// Copies the next `n` frames, at most a burst, into fresh buffers; works them; frees what came out. Adds to `sample`,
@@ -173,7 +233,7 @@ const STEP_NS: u64 = 1_000_000;
 /// What is measured. A function of its own with a name of its own, so that callgrind counts the instructions below it
 /// ([`COUNTED`](crate::instructions::COUNTED)).
 #[inline(never)]
-fn counted_poll<P: Pool>(worker: &mut Worker<ReplayIo<P>>) {
+fn counted_poll<P: Pool>(worker: &mut impl Polling<P>) {
     worker.poll();
 }
 
