@@ -131,6 +131,17 @@ impl Sample {
         }
     }
 
+    /// Adds what another one saw.
+    pub fn join(&mut self, other: &Sample) {
+        self.add(other.packets, other.work, other.total);
+        self.interrupted += other.interrupted;
+    }
+
+    /// Cycles in total per packet.
+    pub fn total_per_packet(&self) -> f64 {
+        self.total as f64 / self.packets as f64
+    }
+
     /// Cycles of work per packet.
     pub fn work_per_packet(&self) -> f64 {
         self.work as f64 / self.packets as f64
@@ -177,6 +188,9 @@ pub struct Outcome {
     pub entries: Option<usize>,
     /// Packets dropped, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// Million packets per second of each of several workers.
+    #[serde(default)]
+    pub mpps_each: Vec<f64>,
 }
 
 /// Least, middle and largest of several rounds.
@@ -210,7 +224,7 @@ pub struct Row {
     pub work_cycles: Spread,
     /// The same and copying, allocating and freeing; the median.
     pub total_cycles: f64,
-    /// Million packets per second of one core at `total_cycles`.
+    /// Million packets per second of all workers at `total_cycles`.
     pub mpps: f64,
     /// Instructions of work per packet, where they were counted.
     pub instructions: Option<f64>,
@@ -270,7 +284,7 @@ fn row(subject: &mut dyn Subject, mut samples: Vec<(Sample, f64)>, best: f64, hz
         label: subject.label().clone(),
         work_cycles,
         total_cycles: total.median,
-        mpps: hz / total.median / 1e6,
+        mpps: hz / total.median / 1e6 * subject.label().workers as f64,
         instructions: None,
         outcome,
         rounds: samples.len(),

@@ -94,6 +94,24 @@ pub fn losses(rows: &[Row]) -> String {
     lost.map(line).collect()
 }
 
+/// What several workers move, each and together, and how much more than one that is.
+pub fn scaling(rows: &[Row]) -> String {
+    let line = |row: &Row| {
+        let Label { flows, workers, .. } = row.label;
+        let alone = Label { workers: 1, ..row.label.clone() };
+        let alone = rows.iter().find(|row| row.label == alone);
+        let times = alone
+            .map_or_else(String::new, |alone| format!(", {:.2} times one worker", row.mpps / alone.mpps));
+        let each: Vec<String> = row.outcome.mpps_each.iter().map(|mpps| format!("{mpps:.2}")).collect();
+        let (name, sum) = (scenario(&row.label), row.mpps);
+        format!(
+            "{name}, {flows} flows: {workers} workers: {} Mpps, {sum:.2} together{times}\n",
+            each.join(" + ")
+        )
+    };
+    rows.iter().filter(|row| row.label.workers > 1).map(line).collect()
+}
+
 fn written(rows: &[Row], columns: Vec<Column>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(columns.iter().map(|(heading, ..)| *heading));
@@ -163,6 +181,17 @@ mod tests {
         assert_eq!((missed, met), (1, 2), "instructions are above theirs: {table}");
         let (missed, met, table) = marks(120.1);
         assert_eq!((missed, met), (2, 1), "{table}");
+    }
+
+    #[test]
+    fn scaling_is_told_against_one_worker() {
+        let one = row(1.0);
+        let mut two = one.clone();
+        assert_eq!(scaling(std::slice::from_ref(&one)), "");
+        (two.label.workers, two.mpps, two.outcome.mpps_each) = (2, 44.0, vec![21.0, 23.0]);
+        let told =
+            "snat, 1000000 flows: 2 workers: 21.00 + 23.00 Mpps, 44.00 together, 1.91 times one worker\n";
+        assert_eq!(scaling(&[one, two]), told);
     }
 
     #[test]

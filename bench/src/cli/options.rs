@@ -12,7 +12,7 @@ use tidegate_bench::{
     measurement::{Length, Row, Subject},
     pool::{MemPool, Pool},
     replay::{
-        Control, Fresh, Replay,
+        Control, Crew, Fresh, Replay,
         flood::{self, Size},
     },
     report,
@@ -61,8 +61,8 @@ pub(super) struct Measuring {
     /// Length of a round in packets instead, for counting instructions.
     #[arg(long, conflicts_with = "seconds")]
     pub(super) packets: Option<u64>,
-    /// The CPU to run on.
-    #[arg(long)]
+    /// The CPU to run on, the first one of several workers.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(..1024))]
     pub(super) cpu: Option<u16>,
     /// MiB of hugepages to reserve for the run, and to give back after it (root). Without it, what is reserved is used.
     #[arg(long)]
@@ -103,7 +103,7 @@ impl Measuring {
         if let Some(to) = &self.json {
             return document::write_json(&Document::new(machine, rows), to);
         }
-        println!("{}\n{}", table(&rows), report::losses(&rows));
+        println!("{}\n{}{}", table(&rows), report::losses(&rows), report::scaling(&rows));
         if !cfg!(feature = "dpdk") {
             println!("This build has no cycle counter: cycles are nanoseconds.");
         }
@@ -174,6 +174,8 @@ pub(super) enum Source {
     Capture(Capture),
     /// A flood of new flows beside established ones.
     Flood(Name, Parameters, Size),
+    /// Several workers, on CPUs from the last number on.
+    Crew(Name, Parameters, u32, usize),
 }
 
 /// Subjects for a scenario.
@@ -191,6 +193,9 @@ impl WithPool<Vec<Box<dyn Subject>>> for Subjects<'_> {
             Source::New(traffic) => Box::new(Fresh::new(scenario, traffic.clone(), pool, burst)?),
             Source::Control(traffic) => Box::new(Control::new(&*scenario, traffic.clone(), pool, burst)),
             Source::Capture(capture) => Box::new(Replay::of_capture(scenario, capture, pool, burst)?),
+            Source::Crew(name, parameters, workers, cpu) => {
+                Box::new(Crew::new(*name, parameters, *workers, *cpu, pool, burst)?)
+            }
             Source::Flood(name, parameters, size) => {
                 return Ok(flood::subjects(*name, parameters, *size, pool, burst)?.into());
             }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
     capture::Capture,
-    measurement::{Phase, Subject, measure},
+    measurement::{Phase, Row, Subject, measure},
     replay::flood::Size,
     report,
     scenario::{Name, Parameters},
@@ -35,6 +35,9 @@ pub(super) struct Run {
     /// Frames that the worker gets at a time: 1 to 32.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=32))]
     burst: u8,
+    /// Workers, each on a CPU of its own with a part of the flows.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: Vec<u32>,
     /// Where packets are.
     #[arg(long, value_delimiter = ',', default_value = On::DEFAULT)]
     on: Vec<On>,
@@ -52,7 +55,7 @@ pub(super) struct Run {
     routes: Vec<u32>,
     /// Replays the frames of this capture (classic pcap, Ethernet) instead of the scenario's; what comes out is counted, not
     /// checked.
-    #[arg(long, conflicts_with_all = ["flows", "frame", "popularity", "instructions"])]
+    #[arg(long, conflicts_with_all = ["flows", "frame", "popularity", "instructions", "workers"])]
     pcap: Option<PathBuf>,
     /// Measures the first packets of flows: each round begins with empty tables.
     #[arg(long, conflicts_with_all = ["pcap", "instructions", "popularity"])]
@@ -88,7 +91,8 @@ impl Run {
         let mut rows = measure(&mut subjects, self.measuring.rounds as usize, self.measuring.length())?;
         drop(subjects);
         if self.instructions {
-            let mut counted = rows.iter_mut().filter(|row| row.label.phase == Phase::Established);
+            let is_counted = |row: &&mut Row| row.label.phase == Phase::Established && row.label.workers == 1;
+            let mut counted = rows.iter_mut().filter(is_counted);
             counted.try_for_each(instructions::fill)?;
         }
         self.measuring.show(machine, rows, report::table)
@@ -127,7 +131,12 @@ impl Run {
         let flood = self.flood.map(|flows| Size { flows, room: self.room.unwrap_or(flows) });
         let flood = flood.map(|size| Source::Flood(name, *parameters, size));
         let control = self.control.then(|| Source::Control(traffic.clone()));
-        Ok([Source::Established(traffic)].into_iter().chain(control).chain(flood).collect())
+        let cpu = usize::from(self.measuring.cpu.unwrap_or_default());
+        let workers = self.workers.iter().map(|workers| match workers {
+            1 => Source::Established(traffic.clone()),
+            _ => Source::Crew(name, *parameters, *workers, cpu),
+        });
+        Ok(workers.chain(control).chain(flood).collect())
     }
 
     /// Every combination of what was asked for; with so many flows where a capture has them.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use dpdk_sys::{
     eal::Eal,
+    lcore::Lcore,
     mbuf::Mbuf,
     mempool::{Mempool, MempoolConfig},
 };
@@ -18,6 +19,7 @@ const COUNT: u32 = 4095;
 pub struct MbufPool {
     pool: Mempool,
     hugepages: bool,
+    eal: Eal,
 }
 
 impl MbufPool {
@@ -27,12 +29,14 @@ impl MbufPool {
     /// No memory.
     pub fn new(eal: &Eal, packet_len_max: u16) -> Result<MbufPool> {
         let config = MempoolConfig { name: "bench".to_owned(), count: COUNT, packet_len_max };
-        Ok(MbufPool { pool: Mempool::new(eal, &config)?, hugepages: eal.has_hugepages() })
+        let pool = Mempool::new(eal, &config)?;
+        Ok(MbufPool { pool, hugepages: eal.has_hugepages(), eal: eal.clone() })
     }
 }
 
 impl Pool for MbufPool {
     type Buffer = Mbuf;
+    type Seat = Lcore;
 
     const NAME: &'static str = "mbuf";
 
@@ -44,6 +48,10 @@ impl Pool for MbufPool {
     #[inline]
     fn free(&mut self, burst: &mut Burst<Mbuf>) {
         burst.clear();
+    }
+
+    fn seat(&self) -> Result<Lcore> {
+        Ok(Lcore::register(&self.eal)?)
     }
 
     fn hugepages(&self) -> Option<bool> {

@@ -6,6 +6,7 @@ mod mbuf;
 #[cfg(feature = "dpdk")]
 pub use self::mbuf::MbufPool;
 
+use anyhow::Result;
 use tidegate_fastpath::{
     buffer::Buffer,
     io::{
@@ -15,10 +16,13 @@ use tidegate_fastpath::{
     types::PortId,
 };
 
-/// A pool of packet buffers.
-pub trait Pool {
+/// A pool of packet buffers. Cloning it shares it where it is one; buffers of the heap come from a list of each clone.
+pub trait Pool: Clone + Send {
     /// What it holds.
-    type Buffer: Buffer;
+    type Buffer: Buffer + Send;
+
+    /// What a thread holds while it uses the pool.
+    type Seat;
 
     /// As in reports.
     const NAME: &'static str;
@@ -28,6 +32,12 @@ pub trait Pool {
 
     /// Takes buffers back; leaves `burst` empty.
     fn free(&mut self, burst: &mut Burst<Self::Buffer>);
+
+    /// Makes the calling thread one that the pool serves fast.
+    ///
+    /// # Errors
+    /// There are too many such threads.
+    fn seat(&self) -> Result<Self::Seat>;
 
     /// Whether packets are in reserved hugepages; `None` where they never are.
     fn hugepages(&self) -> Option<bool>;
@@ -45,8 +55,15 @@ impl Default for MemPool {
     }
 }
 
+impl Clone for MemPool {
+    fn clone(&self) -> MemPool {
+        MemPool::default()
+    }
+}
+
 impl Pool for MemPool {
     type Buffer = MemBuffer;
+    type Seat = ();
 
     const NAME: &'static str = "mem";
 
@@ -58,6 +75,10 @@ impl Pool for MemPool {
     #[inline]
     fn free(&mut self, burst: &mut Burst<MemBuffer>) {
         self.0.tx(PortId(0), burst);
+    }
+
+    fn seat(&self) -> Result<()> {
+        Ok(())
     }
 
     fn hugepages(&self) -> Option<bool> {

@@ -5,6 +5,7 @@
 //! fresh buffers before, and freeing them after, is in *total* only.
 
 mod control;
+mod crew;
 pub mod flood;
 mod fresh;
 mod port;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 
 use self::station::{Feed, Station};
-pub use self::{control::Control, fresh::Fresh};
+pub use self::{control::Control, crew::Crew, fresh::Fresh};
 use crate::{
     capture::Capture,
     cycles,
@@ -159,5 +160,6 @@ fn finished<P: Pool>(
         bytes_per_connection: if is_known { site.bytes_per_connection() } else { None },
         entries: scenario.load().tracked.then(|| site.entries()),
         drops: site.drops(),
+        mpps_each: Vec::new(),
     })
 }

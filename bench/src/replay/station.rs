@@ -34,6 +34,11 @@ impl Feed {
         Feed { traffic, in_order: false, at: 0 }
     }
 
+    /// Its frames, each different one once.
+    pub(super) fn each_once(&self) -> Feed {
+        Feed::each(self.traffic.clone())
+    }
+
     /// Frames until it begins anew.
     pub(super) fn turn(&self) -> usize {
         if self.in_order { self.traffic.turn() } else { self.traffic.len() }
