@@ -60,7 +60,7 @@ check-inline: build ## fail when a call to a DPDK shim function is left in the r
 	$(if $(LTO),TIDEGATE_LTO=$(abspath $(TARGET))/release/tidegate $(CARGO) test -p tidegate-tests --test inline,@echo "check-inline: nothing to check, there is no clang-22 to inline DPDK's functions with")
 
 bench: build ## cycles and instructions per packet beside their targets; ARGS="--help" for more
-	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(or $(ARGS),table)
+	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(or $(ARGS),table --peers)
 
 # Without DPDK, so that it builds in half a minute and counts the same with every DPDK.
 INSTRUCTIONS := $(CARGO) run --profile instructions -p tidegate-bench --no-default-features -- instructions --baseline bench/instructions.json

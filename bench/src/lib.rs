@@ -18,6 +18,8 @@ pub mod instructions;
 pub mod machine;
 pub mod measurement;
 pub mod oracle;
+#[cfg(feature = "peers")]
+pub mod peer;
 pub mod plot;
 pub mod pool;
 pub mod replay;

@@ -28,7 +28,10 @@ pub enum Phase {
 pub struct Label {
     /// The scenario.
     pub scenario: String,
-    /// What packets are in: `mem` or `mbuf`.
+    /// Who works the packets: `tidegate`, or a peer.
+    #[serde(default = "ourselves")]
+    pub engine: String,
+    /// What packets are in: `mem` or `mbuf`; `skb` of the kernel.
     pub buffers: String,
     /// `tracked`: packets use flow entries. `stateless`: each is decided anew.
     pub path: String,
@@ -54,12 +57,22 @@ pub struct Label {
     pub hugepages: bool,
 }
 
+fn ourselves() -> String {
+    "tidegate".to_owned()
+}
+
 impl Label {
+    /// Whether it is a measurement of this gateway.
+    pub fn is_ours(&self) -> bool {
+        self.engine == ourselves()
+    }
+
     /// For a scenario on one worker, without hugepages.
     pub fn new(scenario: &dyn Scenario, buffers: &str, burst: usize) -> Label {
         let load = scenario.load();
         Label {
             scenario: load.scenario.to_string(),
+            engine: ourselves(),
             buffers: buffers.to_owned(),
             path: if load.tracked { "tracked" } else { "stateless" }.to_owned(),
             flows: load.flows,

@@ -78,9 +78,65 @@ pub fn table(rows: &[Row]) -> String {
     written(rows, [&WHAT[..], &HOW, &WORK, &TOTAL, &COUNTS].concat())
 }
 
-/// Measurements beside their targets, with a mark whether these are met.
+/// Measurements beside their targets, with a mark whether these are met; below them peers, where there are some.
 pub fn main_table(rows: &[Row]) -> String {
-    written(rows, [&WHAT[..], &WORK, &TARGETS, &[INSTRUCTIONS_MET], &TOTAL, &MEMORY].concat())
+    let ours: Vec<Row> = rows.iter().filter(|row| row.label.is_ours()).cloned().collect();
+    let table = written(&ours, [&WHAT[..], &WORK, &TARGETS, &[INSTRUCTIONS_MET], &TOTAL, &MEMORY].concat());
+    let has_peer = |row: &&Row| {
+        let is_peer = |peer: &Row| !peer.label.is_ours() && is_same_work(&peer.label, &row.label);
+        row.label.phase == Phase::Established && rows.iter().any(is_peer)
+    };
+    let mut beside: Vec<Row> = rows.iter().filter(has_peer).cloned().collect();
+    if beside.is_empty() {
+        return table;
+    }
+    beside.sort_by(|a, b| {
+        (&a.label.scenario, !a.label.is_ours()).cmp(&(&b.label.scenario, !b.label.is_ours()))
+    });
+    format!("{table}\n\nBeside others, on the same packets in turn:\n{}", peer_table(&beside))
+}
+
+/// The same packets for the same purpose.
+fn is_same_work(a: &Label, b: &Label) -> bool {
+    let of = |label: &Label| {
+        let Label { scenario, phase, flows, frames, routes, popularity, .. } = label.clone();
+        (scenario, phase, flows, frames, routes, popularity)
+    };
+    of(a) == of(b)
+}
+
+/// Peers beside us: how many times our cycles each takes, of work and in total.
+pub fn peer_table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    let header = [
+        "scenario", "flows", "frame", "engine", "work min", "median", "max", "/ours", "total", "/ours",
+        "received", "sent",
+    ];
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    for row in rows {
+        let is_same = |ours: &&Row| ours.label.is_ours() && is_same_work(&ours.label, &row.label);
+        let ours = rows.iter().find(is_same);
+        let times = |of: fn(&Row) -> f64| number(ours.map(|ours| of(row) / of(ours)), 2);
+        let Row { label, work_cycles: work, outcome, .. } = row;
+        table.add_row([
+            scenario(label),
+            label.flows.to_string(),
+            label.frames.clone(),
+            label.engine.clone(),
+            format!("{:.1}", work.min),
+            format!("{:.1}", work.median),
+            format!("{:.1}", work.max),
+            times(|row| row.work_cycles.median),
+            format!("{:.1}", row.total_cycles),
+            times(|row| row.total_cycles),
+            outcome.received.to_string(),
+            outcome.sent.to_string(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
 }
 
 /// What was lost, a line for each measurement that lost something.

@@ -51,6 +51,9 @@ pub fn of(label: &Label) -> Option<Target> {
     {
         return None;
     }
+    if !label.is_ours() {
+        return None;
+    }
     match label.phase {
         Phase::Established => {}
         Phase::New => return Some(Target { cycles: NEW, vpp: None }),
@@ -64,7 +67,7 @@ pub fn of(label: &Label) -> Option<Target> {
 /// Most instructions per packet of a scenario with one route, and VPP's.
 pub fn instructions(label: &Label) -> Option<(f64, f64)> {
     let line = INSTRUCTIONS.iter().find(|(scenario, ..)| *scenario == label.scenario);
-    line.filter(|_| label.routes.unwrap_or(1) == 1 && label.phase == Phase::Established)
+    line.filter(|_| label.is_ours() && label.routes.unwrap_or(1) == 1 && label.phase == Phase::Established)
         .map(|(_, ours, vpp)| (*ours, *vpp))
 }
 

@@ -119,8 +119,9 @@ pub(super) fn fill(row: &mut Row) -> Result<()> {
 /// The same once for all measurements of established flows of a scenario with one route; the others have no count.
 pub(super) fn fill_once(rows: &mut [Row]) -> Result<()> {
     let mut counted: HashMap<String, f64> = HashMap::new();
-    let is_counted =
-        |row: &&mut Row| row.label.routes.unwrap_or(1) == 1 && row.label.phase == Phase::Established;
+    let is_counted = |row: &&mut Row| {
+        row.label.routes.unwrap_or(1) == 1 && row.label.phase == Phase::Established && row.label.is_ours()
+    };
     for row in rows.iter_mut().filter(is_counted) {
         let name = row.label.scenario.clone();
         let count = match counted.get(&name) {

@@ -4,6 +4,8 @@
 mod compile;
 mod instructions;
 mod options;
+#[cfg(feature = "peers")]
+mod peers;
 mod results;
 mod run;
 mod table;
@@ -26,6 +28,9 @@ enum Command {
     Table(table::Table),
     /// Measures scenarios. Several values of an option are measured in turn, round by round.
     Run(Box<run::Run>),
+    /// Measures scenarios beside others in one run: dpdk-testpmd as the floor, the Linux kernel (root).
+    #[cfg(feature = "peers")]
+    Peers(peers::Peers),
     /// Writes the frames of a scenario to a capture file, to give them to something else.
     Write(write::Write),
     /// Counts instructions per packet with callgrind, exact on any machine.
@@ -44,6 +49,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Table(table) => table.run(),
         Command::Run(run) => run.run(),
+        #[cfg(feature = "peers")]
+        Command::Peers(peers) => peers.run(),
         Command::Write(write) => write.run(),
         Command::Instructions(instructions) => instructions.run(),
         Command::Compare(compare) => compare.run(),

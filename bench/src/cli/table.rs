@@ -44,6 +44,10 @@ const NEW: [(Name, u32); 2] = [(Name::Snat, 100_000), (Name::VxlanSnat, 100_000)
 const FLOOD: Size = Size { flows: 200_000, room: 100_000 };
 const FLOODED: (Name, u32) = (Name::VxlanSnat, 10_000);
 
+/// Of the scenarios that peers are measured with.
+#[cfg(feature = "peers")]
+const PEERS_FLOWS: u32 = 10_000;
+
 const FRAME_LEN: usize = 64;
 const BURST: usize = 32;
 
@@ -55,6 +59,10 @@ pub(super) struct Table {
     /// Leaves the counting of instructions out.
     #[arg(long)]
     no_instructions: bool,
+    /// Measures in turn with these also dpdk-testpmd and the Linux kernel (root), for the scenarios that they know.
+    #[cfg(feature = "peers")]
+    #[arg(long)]
+    peers: bool,
     #[command(flatten)]
     measuring: Measuring,
 }
@@ -97,6 +105,12 @@ impl Table {
         let source = Source::Flood(name, of(flows), FLOOD);
         let some = Subjects { scenario: &name.with(&of(flows)), source: &source, burst: BURST };
         subjects.extend(places.at(self.on, some)?);
+        #[cfg(feature = "peers")]
+        if self.peers {
+            for name in super::peers::MAIN {
+                subjects.extend(super::peers::peers(name, &of(PEERS_FLOWS), &self.measuring)?);
+            }
+        }
         Ok(subjects)
     }
 }

@@ -2,6 +2,7 @@
 
 mod eip;
 mod ip4;
+mod linux;
 mod name;
 mod packet;
 mod pf_in;
@@ -16,7 +17,10 @@ mod world;
 use anyhow::Result;
 use tidegate_fastpath::{nat::NatLimits, types::PortId};
 
-pub use self::name::{Name, Parameters};
+pub use self::{
+    linux::{Linux, linux},
+    name::{Name, Parameters},
+};
 use crate::{
     gateway::Gateway,
     traffic::{FrameSize, Popularity},

@@ -12,7 +12,7 @@ use crate::{gateway::Builder, oracle::Tunnel};
 
 const UDP_PORT: u16 = 4789;
 const OUR_VTEP: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
-const OUR_UNDERLAY_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+pub(super) const OUR_UNDERLAY_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
 /// Largest packet of the tenants' networks, and of the underlay.
 const MTU: u32 = 9000;
 /// Compute hosts on each side. The VMs of the second network are on hosts of their own.
@@ -25,7 +25,7 @@ const VMS_MAX: u32 = HOSTS * VMS_PER_HOST;
 const PORTS: u32 = 64_000;
 
 /// VNI of the senders' and of the receivers' network.
-const VNIS: [u32; 2] = [200, 201];
+pub(super) const VNIS: [u32; 2] = [200, 201];
 /// Where the two networks of the VPC begin: `10.1.0.0/17`, `10.1.128.0/17`.
 const FIRST_HOST: [u8; 2] = [0, 128];
 
@@ -103,7 +103,7 @@ impl Vpc {
         self.vms(side).try_for_each(|vm| builder.neighbour(net, vm.ip, vm.mac, None).map(drop))
     }
 
-    fn vms(&self, side: Side) -> impl Iterator<Item = Host> + use<> {
+    pub(super) fn vms(&self, side: Side) -> impl Iterator<Item = Host> + use<> {
         let vms = if side == Side::Senders { self.senders } else { self.receivers };
         (0..vms).map(move |n| vm(side, n))
     }
@@ -115,7 +115,7 @@ pub(super) fn vm(side: Side, n: u32) -> Host {
 }
 
 /// The tunnel end and underlay MAC of the host that a VM is on.
-fn compute_host(vm: Host) -> (Ipv4Addr, MacAddr) {
+pub(super) fn compute_host(vm: Host) -> (Ipv4Addr, MacAddr) {
     let host = vm.ip.octets()[2];
     (Ipv4Addr::new(172, 31, host, 1), MacAddr::new([2, 0, 0, 0, host, 1]))
 }
@@ -125,7 +125,7 @@ pub(super) fn gateway_mac(side: Side) -> MacAddr {
     MacAddr::new([2, 0, 0, 1, FIRST_HOST[side as usize], 254])
 }
 
-fn address(side: Side) -> Ipv4Addr {
+pub(super) fn address(side: Side) -> Ipv4Addr {
     Host::new(1, FIRST_HOST[side as usize], 254).ip
 }
 

@@ -1,0 +1,15 @@
+//! Others with the same packets, in turn with ours: `dpdk-testpmd`, which only moves frames and is the floor, and the
+//! forwarding of the Linux kernel. Each is a subject like ours.
+
+pub mod linux;
+pub mod testpmd;
+
+use crate::{
+    measurement::Label,
+    scenario::{Name, Parameters},
+};
+
+/// The label of a peer: that of the scenario, by another engine.
+fn label(name: Name, parameters: &Parameters, engine: &str, buffers: &str, burst: usize) -> Label {
+    Label { engine: engine.to_owned(), ..Label::new(&*name.with(parameters), buffers, burst) }
+}
