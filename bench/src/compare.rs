@@ -158,6 +158,7 @@ mod tests {
             total_cycles: 100.0,
             mpps: 23.0,
             instructions: Some(instructions),
+            latency: Vec::new(),
             outcome: Outcome::default(),
             rounds: 7,
             interrupted: 0,

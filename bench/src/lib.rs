@@ -15,6 +15,7 @@ pub mod cycles;
 pub mod document;
 pub mod gateway;
 pub mod instructions;
+pub mod latency;
 pub mod machine;
 pub mod measurement;
 pub mod oracle;

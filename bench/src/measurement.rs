@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{cycles, scenario::Scenario, traffic::Popularity};
+use crate::{cycles, latency::Latency, scenario::Scenario, traffic::Popularity};
 
 /// Which packets of a flow are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +178,14 @@ pub trait Subject {
     /// Buffers were lost.
     fn round(&mut self, length: Length) -> Result<Sample>;
 
+    /// Works at `load_percent` of the rate that takes `cycles` per packet. `None` for what cannot be paced.
+    ///
+    /// # Errors
+    /// Buffers were lost.
+    fn paced(&mut self, _cycles: f64, _load_percent: f64, _length: Length) -> Result<Option<Latency>> {
+        Ok(None)
+    }
+
     /// What came of it all.
     ///
     /// # Errors
@@ -244,6 +252,9 @@ pub struct Row {
     /// What came of it all.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// How long packets took at rates below this.
+    #[serde(default)]
+    pub latency: Vec<Latency>,
     /// Rounds behind the figures; the core was slowed down during the others.
     pub rounds: usize,
     /// Bursts left out because the core was taken away.
@@ -299,10 +310,29 @@ fn row(subject: &mut dyn Subject, mut samples: Vec<(Sample, f64)>, best: f64, hz
         total_cycles: total.median,
         mpps: hz / total.median / 1e6 * subject.label().workers as f64,
         instructions: None,
+        latency: Vec::new(),
         outcome,
         rounds: samples.len(),
         interrupted: samples.iter().map(|(s, _)| s.interrupted).sum(),
     })
+}
+
+/// Works at some percentages of what each subject was just measured to do, and adds the latencies to its row.
+///
+/// # Errors
+/// Buffers were lost.
+pub fn pace(
+    subjects: &mut [Box<dyn Subject>],
+    rows: &mut [Row],
+    loads_percent: &[f64],
+    length: Length,
+) -> Result<()> {
+    for load in loads_percent {
+        for (subject, row) in subjects.iter_mut().zip(&mut *rows) {
+            row.latency.extend(subject.paced(row.total_cycles, *load, length)?);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

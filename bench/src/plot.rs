@@ -154,6 +154,7 @@ mod tests {
             total_cycles: 100.0,
             mpps: 23.0 * workers as f64,
             instructions: None,
+            latency: Vec::new(),
             outcome: Outcome::default(),
             rounds: 7,
             interrupted: 0,

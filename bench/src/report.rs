@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::{
+    latency::Latency,
     measurement::{Label, Phase, Row},
     target::{self, BYTES_PER_CONNECTION},
 };
@@ -150,6 +151,21 @@ pub fn losses(rows: &[Row]) -> String {
     lost.map(line).collect()
 }
 
+/// Latencies, a line for each rate.
+pub fn latencies(rows: &[Row]) -> String {
+    let line = |row: &Row, latency: &Latency| {
+        let Latency { load_percent, mpps, p50_us, p90_us, p99_us, p999_us, max_us, packets, lost } = latency;
+        format!(
+            "{}, {} flows, {}: {load_percent} % ({mpps:.2} Mpps): p50 {p50_us:.1}, p90 {p90_us:.1}, p99 {p99_us:.1}, \
+             p99.9 {p999_us:.1}, max {max_us:.1} us; {lost} of {packets} lost\n",
+            scenario(&row.label),
+            row.label.flows,
+            row.label.buffers
+        )
+    };
+    rows.iter().flat_map(|row| row.latency.iter().map(move |latency| line(row, latency))).collect()
+}
+
 /// What several workers move, each and together, and how much more than one that is.
 pub fn scaling(rows: &[Row]) -> String {
     let line = |row: &Row| {
@@ -221,6 +237,7 @@ mod tests {
             total_cycles: 100.0,
             mpps: 23.0,
             instructions: Some(261.0),
+            latency: Vec::new(),
             outcome: Outcome { bytes_per_connection: Some(256.0), ..Outcome::default() },
             rounds: 7,
             interrupted: 0,

@@ -103,7 +103,8 @@ impl Measuring {
         if let Some(to) = &self.json {
             return document::write_json(&Document::new(machine, rows), to);
         }
-        println!("{}\n{}{}", table(&rows), report::losses(&rows), report::scaling(&rows));
+        println!("{}", table(&rows));
+        print!("{}{}{}", report::latencies(&rows), report::scaling(&rows), report::losses(&rows));
         if !cfg!(feature = "dpdk") {
             println!("This build has no cycle counter: cycles are nanoseconds.");
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
     capture::Capture,
-    measurement::{Phase, Row, Subject, measure},
+    measurement::{Phase, Row, Subject, measure, pace},
     replay::flood::Size,
     report,
     scenario::{Name, Parameters},
@@ -69,6 +69,9 @@ pub(super) struct Run {
     /// Measures beside each scenario the same frames with no engine between: what the bench itself takes.
     #[arg(long, conflicts_with_all = ["pcap", "new"])]
     control: bool,
+    /// Percentages of what was just measured, at which latencies are taken then.
+    #[arg(long, value_delimiter = ',', value_parser = percent)]
+    latency: Vec<f64>,
     /// Counts instructions too.
     #[arg(long)]
     instructions: bool,
@@ -89,6 +92,7 @@ impl Run {
         let (_hugepages, machine) = self.measuring.begin()?;
         let mut subjects = self.subjects()?;
         let mut rows = measure(&mut subjects, self.measuring.rounds as usize, self.measuring.length())?;
+        pace(&mut subjects, &mut rows, &self.latency, self.measuring.length())?;
         drop(subjects);
         if self.instructions {
             let is_counted = |row: &&mut Row| row.label.phase == Phase::Established && row.label.workers == 1;
@@ -156,6 +160,11 @@ impl Run {
         all = vary(&all, &self.routes, |all, routes| all.routes = routes);
         self.scenarios.iter().flat_map(|name| all.iter().map(|parameters| (*name, *parameters))).collect()
     }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().map_err(|_| "give a percentage".to_owned())?;
+    if (0.1..=200.0).contains(&percent) { Ok(percent) } else { Err("give 0.1 to 200 %".to_owned()) }
 }
 
 /// Each of `all` with each of the values.

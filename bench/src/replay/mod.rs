@@ -20,6 +20,7 @@ pub use self::{control::Control, crew::Crew, fresh::Fresh};
 use crate::{
     capture::Capture,
     cycles,
+    latency::{Latency, Pace},
     measurement::{Label, Length, Outcome, Sample, Subject},
     pool::Pool,
     scenario::Scenario,
@@ -135,6 +136,23 @@ impl<P: Pool> Subject for Replay<P> {
             self.station.pass(&mut self.feed, self.label.burst, &mut sample, length.counts_packets())?;
         }
         Ok(sample)
+    }
+
+    fn paced(&mut self, cycles: f64, load_percent: f64, length: Length) -> Result<Option<Latency>> {
+        let (begin, before) = (cycles::now(), self.station.received);
+        let mut pace = Pace::new(begin, cycles * 100.0 / load_percent)?;
+        let mut ignored = Sample::default();
+        loop {
+            let now = cycles::now();
+            if length.is_over(now - begin, self.station.received - before) {
+                return Ok(Some(pace.latency(load_percent, cycles::hz())));
+            }
+            let n = pace.due(now).min(self.label.burst as u64);
+            if n > 0 {
+                self.station.pass(&mut self.feed, n as usize, &mut ignored, true)?;
+                pace.done(n, cycles::now())?;
+            }
+        }
     }
 
     fn finish(&mut self) -> Result<Outcome> {
