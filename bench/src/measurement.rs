@@ -19,6 +19,12 @@ pub enum Phase {
     InFlood,
     /// The first one, while as many packets of established flows arrive.
     Flood,
+    /// Those of established flows while as many malformed frames arrive.
+    AmidMalformed,
+    /// Frames that must be dropped, while as many packets of established flows arrive.
+    Malformed,
+    /// Those of established flows while configurations are published.
+    Churn,
     /// Not even looked at: what the port and the bench itself take.
     Control,
 }

@@ -207,6 +207,9 @@ pub(crate) fn scenario(label: &Label) -> String {
         Phase::New => Some("new flows".to_owned()),
         Phase::InFlood => Some("in flood".to_owned()),
         Phase::Flood => Some("the flood".to_owned()),
+        Phase::AmidMalformed => Some("amid malformed".to_owned()),
+        Phase::Malformed => Some("the malformed".to_owned()),
+        Phase::Churn => Some("while configured".to_owned()),
         Phase::Control => Some("no engine".to_owned()),
     };
     let words: Vec<String> = [Some(scenario.clone()), routes, phase].into_iter().flatten().collect();

@@ -34,7 +34,7 @@ pub struct Site {
     entries_per_flow: usize,
     /// Bytes of what address translation keeps.
     nat_bytes: usize,
-    _tables: Writer<Tables>,
+    tables: Writer<Tables>,
 }
 
 impl Site {
@@ -71,9 +71,14 @@ impl Site {
             connections: load.flows as usize,
             entries_per_flow: scenario.entries_per_flow(),
             nat_bytes: if vips > 0 { nat_bytes + vips * lease_bytes } else { 0 },
-            _tables: writer,
+            tables: writer,
         };
         Ok((site, parts))
+    }
+
+    /// What is published.
+    pub const fn tables(&mut self) -> &mut Writer<Tables> {
+        &mut self.tables
     }
 
     /// Whether the flow table is in reserved hugepages.

@@ -57,7 +57,7 @@ pub fn of(label: &Label) -> Option<Target> {
     match label.phase {
         Phase::Established => {}
         Phase::New => return Some(Target { cycles: NEW, vpp: None }),
-        Phase::InFlood | Phase::Flood | Phase::Control => return None,
+        _ => return None,
     }
     let size = if label.scenario == "ip4" { label.routes.unwrap_or(1) } else { label.flows };
     let line = CYCLES.iter().find(|(scenario, up_to, ..)| *scenario == label.scenario && size <= *up_to);

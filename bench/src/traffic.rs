@@ -190,6 +190,23 @@ impl Traffic {
         Ok(made.with(order))
     }
 
+    /// Frames that must be dropped: those of a scenario's first flows, each damaged in one of several ways.
+    ///
+    /// # Errors
+    /// As [`Traffic::new`].
+    pub fn malformed(scenario: &dyn Scenario, frames: u32) -> Result<Traffic> {
+        let size = scenario.load().frames;
+        let flows = scenario.load().flows.max(1);
+        scenario.check_flows(flows)?;
+        let mut made = Maker::default();
+        for n in 0..frames {
+            let mut frame = scenario.arriving(n % flows, size.of(n as usize));
+            damage(&mut frame, n);
+            made.add(&frame, n % flows, size.of(n as usize));
+        }
+        Ok(made.with(None))
+    }
+
     /// The frames of a capture in its order, each with the number of its flow.
     pub fn of_frames<'a>(frames: impl Iterator<Item = (&'a [u8], u32)>) -> Traffic {
         let mut made = Maker::default();
@@ -255,6 +272,29 @@ impl Maker {
     fn with(mut self, order: Option<Vec<u32>>) -> Traffic {
         self.frames.order = order;
         Traffic { frames: Arc::new(self.frames) }
+    }
+}
+
+/// Damages an Ethernet frame that holds IPv4 so that no router forwards it.
+fn damage(frame: &mut Vec<u8>, how: u32) {
+    /// Where the IPv4 header begins.
+    const IP: usize = 14;
+    match how % 8 {
+        0 => frame.truncate(13),
+        // Another station's MAC.
+        1 => frame[5] ^= 0x40,
+        // An EtherType that nobody has.
+        2 => frame[12..14].copy_from_slice(&[0x88, 0xb5]),
+        // Version 5.
+        3 => frame[IP] = 0x55,
+        // A header of 16 bytes.
+        4 => frame[IP] = 0x44,
+        // Longer than the frame.
+        5 => frame[IP + 2] = 0xff,
+        // Checksum.
+        6 => frame[IP + 10] ^= 0xff,
+        // Ends within its header.
+        _ => frame.truncate(IP + 19),
     }
 }
 

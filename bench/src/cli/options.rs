@@ -12,7 +12,7 @@ use tidegate_bench::{
     measurement::{Length, Row, Subject},
     pool::{MemPool, Pool},
     replay::{
-        Control, Crew, Fresh, Replay,
+        Churn, Control, Crew, Fresh, Replay,
         flood::{self, Size},
     },
     report,
@@ -169,6 +169,8 @@ pub(super) enum Source {
     Established(Traffic),
     /// The first packets of its flows.
     New(Traffic),
+    /// The same while configurations are published so many times per second.
+    Churn(Traffic, u32),
     /// The same without engine.
     Control(Traffic),
     /// A capture.
@@ -192,6 +194,9 @@ impl WithPool<Vec<Box<dyn Subject>>> for Subjects<'_> {
         let subject: Box<dyn Subject> = match self.source {
             Source::Established(traffic) => Box::new(Replay::new(scenario, traffic.clone(), pool, burst)?),
             Source::New(traffic) => Box::new(Fresh::new(scenario, traffic.clone(), pool, burst)?),
+            Source::Churn(traffic, per_s) => {
+                Box::new(Churn::new(scenario, traffic.clone(), pool, burst, *per_s)?)
+            }
             Source::Control(traffic) => Box::new(Control::new(&*scenario, traffic.clone(), pool, burst)),
             Source::Capture(capture) => Box::new(Replay::of_capture(scenario, capture, pool, burst)?),
             Source::Crew(name, parameters, workers, cpu) => {

@@ -69,6 +69,13 @@ pub(super) struct Run {
     /// Measures beside each scenario the same frames with no engine between: what the bench itself takes.
     #[arg(long, conflicts_with_all = ["pcap", "new"])]
     control: bool,
+    /// Measures beside the established flows as many malformed frames, in bursts of each in turn; so many per round.
+    #[arg(long, value_name = "FRAMES", conflicts_with_all = ["pcap", "new"], value_parser = clap::value_parser!(u32).range(1..))]
+    malformed: Option<u32>,
+    /// Measures beside each scenario the same while configurations are published so many times per second, on another CPU
+    /// where there is one.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with_all = ["pcap", "new"], value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    churn: Option<u32>,
     /// Percentages of what was just measured, at which latencies are taken then.
     #[arg(long, value_delimiter = ',', value_parser = percent)]
     latency: Vec<f64>,
@@ -132,15 +139,17 @@ impl Run {
         if self.new {
             return Ok(vec![Source::New(traffic)]);
         }
-        let flood = self.flood.map(|flows| Size { flows, room: self.room.unwrap_or(flows) });
-        let flood = flood.map(|size| Source::Flood(name, *parameters, size));
+        let new = self.flood.map(|flows| Size { flows, room: Some(self.room.unwrap_or(flows)) });
+        let malformed = self.malformed.map(|flows| Size { flows, room: None });
+        let floods = new.into_iter().chain(malformed).map(|size| Source::Flood(name, *parameters, size));
+        let churn = self.churn.map(|per_s| Source::Churn(traffic.clone(), per_s));
         let control = self.control.then(|| Source::Control(traffic.clone()));
         let cpu = usize::from(self.measuring.cpu.unwrap_or_default());
         let workers = self.workers.iter().map(|workers| match workers {
             1 => Source::Established(traffic.clone()),
             _ => Source::Crew(name, *parameters, *workers, cpu),
         });
-        Ok(workers.chain(control).chain(flood).collect())
+        Ok(workers.chain(control).chain(churn).chain(floods).collect())
     }
 
     /// Every combination of what was asked for; with so many flows where a capture has them.

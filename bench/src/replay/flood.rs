@@ -1,4 +1,5 @@
-//! A flood of new flows beside established ones: bursts of both in turn, so that each kind has a cost and a loss of its own.
+//! A flood beside established flows, of new ones or of malformed frames: bursts of both in turn, so that each kind has a cost
+//! and a loss of its own.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -16,10 +17,10 @@ use crate::{
 /// How large the flood is.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// New flows of one round.
+    /// New flows, or malformed frames, of one round.
     pub flows: u32,
-    /// How many of them there is room for beside the established ones.
-    pub room: u32,
+    /// How many of the new flows there is room for beside the established ones; `None` for malformed frames.
+    pub room: Option<u32>,
 }
 
 /// Both kinds of packets; each is a subject of its own, the established ones first. Their rounds belong together.
@@ -35,21 +36,21 @@ pub fn subjects<P: Pool + 'static>(
 ) -> Result<[Box<dyn Subject>; 2]> {
     let flood = Rc::new(RefCell::new(Flood::new(name, parameters, size, pool, burst)?));
     let labels = flood.borrow().labels.clone();
-    let of = |label: Label| Kind { label, flood: Rc::clone(&flood) };
-    let [established, new] = labels.map(of);
-    Ok([Box::new(established), Box::new(new)])
+    let of = |(label, is_first)| Kind { label, is_first, flood: Rc::clone(&flood) };
+    let [established, others] = labels;
+    Ok([(established, true), (others, false)].map(|kind| Box::new(of(kind)) as Box<dyn Subject>))
 }
 
 struct Flood<P: Pool> {
     labels: [Label; 2],
     scenario: Arc<dyn Scenario>,
-    /// Established, new.
+    /// Established, the flood.
     feeds: [Feed; 2],
     site: Site,
     station: Station<P>,
     burst: usize,
-    /// What the new flows of the last round took.
-    of_new: Sample,
+    /// What the flood of the last round took.
+    of_others: Sample,
     /// Received and sent, by kind.
     counts: [(u64, u64); 2],
 }
@@ -59,17 +60,25 @@ impl<P: Pool> Flood<P> {
         let established = parameters.flows;
         // Room in tables, and the frames of both kinds.
         let sized = |flows| name.with(&Parameters { flows, ..*parameters });
-        let (sizes, scenario) = (sized(established + size.room), sized(established));
-        ensure!(scenario.load().tracked, "{name}: nothing is remembered, so no packet is the first");
-        let feeds = [
-            Feed::in_order(Traffic::of_flows(&*scenario, 0..established)?),
-            Feed::each(Traffic::of_flows(&*scenario, established..established + size.flows)?),
-        ];
+        let (sizes, scenario) = (sized(established + size.room.unwrap_or_default()), sized(established));
+        let is_new = size.room.is_some();
+        ensure!(
+            scenario.load().tracked || !is_new,
+            "{name}: nothing is remembered, so no packet is the first"
+        );
+        let flood = if is_new {
+            Traffic::of_flows(&*scenario, established..established + size.flows)?
+        } else {
+            Traffic::malformed(&*scenario, size.flows)?
+        };
+        let feeds = [Feed::in_order(Traffic::of_flows(&*scenario, 0..established)?), Feed::each(flood)];
         let (site, station, hugepages) = station::alone(&sizes, pool)?;
-        let label = Label { phase: Phase::InFlood, hugepages, ..Label::new(&*scenario, P::NAME, burst) };
-        let labels = [label.clone(), Label { phase: Phase::Flood, flows: size.flows, ..label }];
-        let (of_new, counts) = (Sample::default(), [(0, 0); 2]);
-        Ok(Flood { labels, scenario, feeds, site, station, burst, of_new, counts })
+        let phases =
+            if is_new { [Phase::InFlood, Phase::Flood] } else { [Phase::AmidMalformed, Phase::Malformed] };
+        let label = Label { phase: phases[0], hugepages, ..Label::new(&*scenario, P::NAME, burst) };
+        let labels = [label.clone(), Label { phase: phases[1], flows: size.flows, ..label }];
+        let (of_others, counts) = (Sample::default(), [(0, 0); 2]);
+        Ok(Flood { labels, scenario, feeds, site, station, burst, of_others, counts })
     }
 
     /// Forgets everything, then learns the established flows and checks them.
@@ -83,7 +92,7 @@ impl<P: Pool> Flood<P> {
         Ok(())
     }
 
-    /// All new flows once, and as many packets of established ones.
+    /// All of the flood once, and as many packets of established flows.
     fn round(&mut self, all: bool) -> Result<Sample> {
         self.begin()?;
         let mut samples = [Sample::default(); 2];
@@ -97,7 +106,7 @@ impl<P: Pool> Flood<P> {
             }
             left -= n;
         }
-        self.of_new = samples[1];
+        self.of_others = samples[1];
         Ok(samples[0])
     }
 }
@@ -105,6 +114,8 @@ impl<P: Pool> Flood<P> {
 /// One kind of packets of a flood.
 struct Kind<P: Pool> {
     label: Label,
+    /// The established ones.
+    is_first: bool,
     flood: Rc<RefCell<Flood<P>>>,
 }
 
@@ -114,34 +125,26 @@ impl<P: Pool> Subject for Kind<P> {
     }
 
     fn verify(&mut self) -> Result<()> {
-        if self.label.phase == Phase::InFlood { self.flood.borrow_mut().begin() } else { Ok(()) }
+        if self.is_first { self.flood.borrow_mut().begin() } else { Ok(()) }
     }
 
-    /// The established ones do the round, whatever its length; the new ones tell what that took for them.
+    /// The established ones do the round, whatever its length; the others tell what that took for them.
     fn round(&mut self, length: Length) -> Result<Sample> {
         let mut flood = self.flood.borrow_mut();
-        if self.label.phase == Phase::InFlood {
-            flood.round(length.counts_packets())
-        } else {
-            Ok(flood.of_new)
-        }
+        if self.is_first { flood.round(length.counts_packets()) } else { Ok(flood.of_others) }
     }
 
     fn finish(&mut self) -> Result<Outcome> {
         let flood = self.flood.borrow();
         let books = flood.site.books();
         ensure!(books.balance(), "the books do not balance: {books:?}");
-        let is_new = self.label.phase == Phase::Flood;
-        let (received, sent) = flood.counts[usize::from(is_new)];
-        let (bytes, drops) = (flood.site.bytes_per_connection(), flood.site.drops());
-        Ok(Outcome {
-            received,
-            sent,
-            bytes_per_connection: bytes.filter(|_| is_new),
-            entries: is_new.then(|| flood.site.entries()),
-            drops: if is_new { drops } else { Default::default() },
-            ..Outcome::default()
-        })
+        let (received, sent) = flood.counts[usize::from(!self.is_first)];
+        let entries = flood.scenario.load().tracked.then(|| flood.site.entries());
+        if self.is_first {
+            return Ok(Outcome { received, sent, entries, ..Outcome::default() });
+        }
+        let (bytes_per_connection, drops) = (flood.site.bytes_per_connection(), flood.site.drops());
+        Ok(Outcome { received, sent, entries, bytes_per_connection, drops, ..Outcome::default() })
     }
 }
 
@@ -153,7 +156,7 @@ mod tests {
         pool::MemPool,
     };
 
-    fn rows(room: u32) -> Vec<Row> {
+    fn rows(room: Option<u32>) -> Vec<Row> {
         let parameters = Parameters { flows: 500, ..Parameters::default() };
         let size = Size { flows: 70_000, room };
         let subjects = subjects(Name::Snat, &parameters, size, MemPool::default(), 32).unwrap();
@@ -163,12 +166,25 @@ mod tests {
     #[test]
     fn a_flood_that_fits_is_forwarded_and_one_that_does_not_leaves_the_others_alone() {
         for (room, fits) in [(70_000, true), (40_000, false)] {
-            let [established, new] = rows(room).try_into().unwrap();
+            let [established, new] = rows(Some(room)).try_into().unwrap();
             let counts = |row: &Row| (row.outcome.received, row.outcome.sent);
             assert_eq!(counts(&established), (140_000, 140_000), "{established:?}");
             let (received, sent) = counts(&new);
             assert_eq!((received, sent == received), (140_000, fits), "{new:?}");
             assert_eq!(new.outcome.drops.contains_key("session_table_full"), !fits, "{new:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_frames_are_dropped_for_many_reasons_and_leave_the_others_alone() {
+        let [established, malformed] = rows(None).try_into().unwrap();
+        assert_eq!(established.outcome.sent, 140_000, "{established:?}");
+        let Outcome { received, sent, drops, .. } = &malformed.outcome;
+        assert_eq!((*received, *sent), (140_000, 0), "{malformed:?}");
+        for reason in
+            ["runt_frame", "not_our_mac", "ip_version", "ip_checksum", "ip_truncated", "ip_header_length"]
+        {
+            assert!(drops.contains_key(reason), "{reason}: {drops:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the end of the poll: engine, counters, sending to the port, housekeeping of the flow table. Copying the frames into
 //! fresh buffers before, and freeing them after, is in *total* only.
 
+mod churn;
 mod control;
 mod crew;
 pub mod flood;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 
 use self::station::{Feed, Station};
-pub use self::{control::Control, crew::Crew, fresh::Fresh};
+pub use self::{churn::Churn, control::Control, crew::Crew, fresh::Fresh};
 use crate::{
     capture::Capture,
     cycles,
@@ -130,12 +131,7 @@ impl<P: Pool> Subject for Replay<P> {
     }
 
     fn round(&mut self, length: Length) -> Result<Sample> {
-        let mut sample = Sample::default();
-        let (begin, before) = (cycles::now(), self.station.received);
-        while !length.is_over(cycles::now() - begin, self.station.received - before) {
-            self.station.pass(&mut self.feed, self.label.burst, &mut sample, length.counts_packets())?;
-        }
-        Ok(sample)
+        replayed(&mut self.station, &mut self.feed, self.label.burst, length)
     }
 
     fn paced(&mut self, cycles: f64, load_percent: f64, length: Length) -> Result<Option<Latency>> {
@@ -158,6 +154,21 @@ impl<P: Pool> Subject for Replay<P> {
     fn finish(&mut self) -> Result<Outcome> {
         finished(&self.station, &self.site, &*self.scenario, self.is_known, self.first_cycles)
     }
+}
+
+/// A round of a worker.
+fn replayed<P: Pool>(
+    station: &mut Station<P>,
+    feed: &mut Feed,
+    burst: usize,
+    length: Length,
+) -> Result<Sample> {
+    let mut sample = Sample::default();
+    let (begin, before) = (cycles::now(), station.received);
+    while !length.is_over(cycles::now() - begin, station.received - before) {
+        station.pass(feed, burst, &mut sample, length.counts_packets())?;
+    }
+    Ok(sample)
 }
 
 /// What came of it all, where nothing but a capture may lose frames.
