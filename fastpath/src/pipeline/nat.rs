@@ -91,7 +91,7 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// The program of a packet that answers a port forward where a configured route leads elsewhere: such routes are for what
+    /// The program of a packet that answers a port forward, or the way out of an error about one, where a configured route leads elsewhere: such routes are for what
     /// the VPC sends by itself. Its own networks and blackholes come first, so that nobody outside leads astray what goes
     /// between VMs by a source address that is inside. Cost where it is none: two lookups, in VPCs with services.
     #[inline(always)]
@@ -100,8 +100,9 @@ impl<B: Buffer> Engine<B> {
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
     ) -> Result<Option<Program>, Stop> {
-        // Packets of a VPC with services are always tracked; the others pay no more than this question.
-        if !packet.tracked || packet.related {
+        // Packets of a VPC with services are always tracked; the others pay no more than this question. An error that went on
+        // inside the gateway is not tracked: it is translated, or was found to be about no forward.
+        if !packet.tracked {
             return Ok(None);
         }
         match round.tables.vrf(packet.vrf) {
@@ -121,6 +122,9 @@ impl<B: Buffer> Engine<B> {
         let to = packet.key.destination();
         if !matches!(vrf.fib.lookup(to), Hop::Via(..) | Hop::Leak(_)) {
             return Ok(None);
+        }
+        if packet.related {
+            return Err(Stop::Related(Side::Source));
         }
         if packet.key.is_fragment() {
             // Without a note, and of other services, they go as the routes say.

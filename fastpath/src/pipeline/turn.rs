@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::{Engine, Packet, Round, nat::TURNS_MAX};
 use crate::{
     buffer::Buffer,
-    flow::{FlowKey, Program},
+    flow::{FlowKey, Program, session::Service},
     io::Io,
     reason::{DropReason, Event},
     stage::{
@@ -17,6 +17,7 @@ use crate::{
     },
     table::{
         Tables,
+        fib::Hop,
         nat::{Inside, Leave},
     },
     types::{MacAddr, Nanos, NetId, VrfId},
@@ -105,9 +106,15 @@ impl<B: Buffer> Engine<B> {
         if packet.turned >= TURNS_MAX {
             return self.counters.dropped(net, DropReason::RouteUnusable);
         }
-        let Some(answers) = icmp_error::answers(net, buffer.bytes(), &packet.ip) else {
-            return self.counters.dropped(net, DropReason::IcmpMalformed);
-        };
+        let answers = icmp_error::answers(net, buffer.bytes(), &packet.ip);
+        if side == Side::Source && self.is_of_vpc(round.tables, packet, answers.as_ref()) {
+            let next = Packet { tracked: false, candidate: None, ..*packet };
+            return match self.way(round, &mut buffer, &next) {
+                Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
+                Err(stop) => self.leave(round, buffer, &next, stop, deadline),
+            };
+        }
+        let Some(answers) = answers else { return self.counters.dropped(net, DropReason::IcmpMalformed) };
         let subject = match side {
             Side::Source => self.subject_inside(round.tables, packet, &answers),
             Side::Destination => self.subject_outside(round.tables, &answers),
@@ -122,18 +129,31 @@ impl<B: Buffer> Engine<B> {
         self.again(round, buffer, packet, from, vrf, false, deadline);
     }
 
+    /// Whether an error from inside goes untranslated by a configured route: where there is one, only errors about port
+    /// forwards leave by a public address, as the answers of these do.
+    fn is_of_vpc(&self, tables: &Tables, packet: &Packet, answers: Option<&FlowKey>) -> bool {
+        let to = packet.key.destination();
+        let leads = tables.vrf(packet.vrf).map(|vrf| vrf.fib.lookup(to));
+        let about = answers.and_then(|answers| self.outward(packet, home(tables, packet, answers), answers));
+        matches!(leads, Some(Hop::Via(..) | Hop::Leak(_)))
+            && about.is_none_or(|program| program.translation.service() != Service::Forward)
+    }
+
+    /// The entry of a VM's packets that go out translated, from the network of `packet` or from `home`.
+    fn outward(&self, packet: &Packet, home: NetId, answers: &FlowKey) -> Option<Program> {
+        [packet.origin.net, home].into_iter().find_map(|net| {
+            let (_, program) = self.flows.find(&answers.from_net(net))?;
+            let out = !program.translation.is_none() && program.translation.side() == Side::Source;
+            out.then_some(program)
+        })
+    }
+
     /// Of an error from inside: how the VM's packets to the remote are translated. The error may come from another network
     /// than they do.
     fn subject_inside(&self, tables: &Tables, packet: &Packet, answers: &FlowKey) -> Option<Subject> {
-        let home = match route::resolve(tables, packet.vrf, answers.source()) {
-            Ok(Leads::To(net, _)) => net,
-            _ => packet.origin.net,
-        };
-        let known = [packet.origin.net, home].into_iter().find_map(|net| {
-            let (_, program) = self.flows.find(&answers.from_net(net))?;
-            let out = !program.translation.is_none() && program.translation.side() == Side::Source;
-            out.then_some((program.translation.rewrite(), program.egress))
-        });
+        let home = home(tables, packet, answers);
+        let known = self.outward(packet, home, answers);
+        let known = known.map(|program| (program.translation.rewrite(), program.egress));
         let (rewrite, public) = known.or_else(|| {
             let exit = tables.vrf(packet.vrf)?.exit.as_deref()?;
             let Leave::Eip(id) = exit.leave(home, answers.source(), answers.destination())? else {
@@ -162,6 +182,14 @@ impl<B: Buffer> Engine<B> {
             Some((Rewrite { side: Side::Destination, address, port }, vrf))
         })?;
         Some(Subject { rewrite, net: answers.net(), vrf })
+    }
+}
+
+/// The network of the VM whose packets `answers` are.
+fn home(tables: &Tables, packet: &Packet, answers: &FlowKey) -> NetId {
+    match route::resolve(tables, packet.vrf, answers.source()) {
+        Ok(Leads::To(net, _)) => net,
+        _ => packet.origin.net,
     }
 }
 

@@ -350,6 +350,51 @@ fn what_is_removed_ends_and_what_is_added_disturbs_nobody() {
 }
 
 #[test]
+fn each_service_that_is_removed_ends_its_flows_both_ways_with_the_next_packet() {
+    let without = |text: &str| {
+        let left: Vec<&str> = SERVICES.lines().filter(|line| !line.contains(text)).collect();
+        services(&left.join("\n").replace("\nsnats:\neips", "\neips").replace("\neips:\nport", "\nport"))
+    };
+    // By SNAT, by an address of its own, by a forward: what is sent each way, before the service goes.
+    for (gone, inside, public) in [
+        ("id: out,", "udp 10.1.1.7:4000 > 8.8.8.8:53", "udp 8.8.8.8:53 > 203.0.113.93:PORT"),
+        ("id: one,", "udp 10.1.1.8:4000 > 8.8.8.8:53", "udp 8.8.8.8:53 > 203.0.113.94:4000"),
+        ("id: ssh,", "tcp 10.1.2.9:22 > 9.9.9.9:5 A", "tcp 9.9.9.9:5 > 203.0.113.93:2222 S"),
+    ] {
+        for outward_first in [true, false] {
+            let (mut gw, a, b, up) = nat();
+            let c = gw.vm("red-1", "10.1.1.8", HOST2);
+            let vm = if inside.contains("1.7") {
+                &a
+            } else if inside.contains("1.8") {
+                &c
+            } else {
+                &b
+            };
+            let port = if gone == "id: out," { out(&mut gw, vm, inside).to_string() } else { String::new() };
+            let public = public.replace("PORT", &port);
+            for _ in 0..2 {
+                assert_eq!(gw.from(&up, &public).words().len(), 1, "{gone} inward");
+                assert_eq!(gw.from(vm, inside).words().len(), 1, "{gone} outward");
+            }
+            gw.reload(&without(gone)).ignore();
+            // Neither way, whichever comes first; inside the VM is told or goes by what is left to it, never as before.
+            for outward in [outward_first, !outward_first, outward_first] {
+                let seen = if outward { gw.from(vm, inside).words() } else { gw.from(&up, &public).words() };
+                let before = if outward { "> 8.8.8.8:53" } else { "> 10.1." };
+                let same = |frame: &String| match gone {
+                    // SNAT takes over from the address of its own.
+                    "id: one," if outward => frame.contains("203.0.113.94"),
+                    "id: ssh," if outward => frame.contains("203.0.113.93:2222"),
+                    _ => frame.contains(before) && !frame.contains("icmp"),
+                };
+                assert!(!seen.iter().any(same), "{gone} {outward}: {seen:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn quotas_hold_and_say_whose_they_are() {
     let limited = SITE.replace("{ id: red }", "{ id: red, quotas: { vm_sessions: 2, sessions: 3 } }");
     let mut gw = Gateway::start(&format!("{limited}{SERVICES}"), crate::WORKERS);
@@ -512,6 +557,17 @@ fn answers_of_a_forward_leave_by_it_where_a_route_leads_elsewhere() {
             .to(&up, &format!("udp 203.0.113.93:5353 > {remote}:5 mf ipid=7 ttl=63 len=1400"));
         gw.from(&b, &format!("ip 10.1.2.9 > {remote} proto=17 ipid=7 off=1408 ttl=64 len=30"))
             .to(&up, &format!("ip 203.0.113.93 > {remote} proto=17 ipid=7 off=1408 ttl=63 len=30"));
+        // Errors about what came by the forward, of the VM and of a router on the way; and about anything else.
+        let about = format!("tcp {remote}:5 > 10.1.2.9:22 S");
+        for from in ["10.1.2.9", "10.1.2.254"] {
+            let by = if from == "10.1.2.9" { &b } else { &router };
+            gw.from(by, &format!("icmp no-port {from} > {remote} ttl=64 | {about} ttl=63")).to(
+                &up,
+                &format!("icmp no-port 203.0.113.93 > {remote} ttl=63 | tcp {remote}:5 > 203.0.113.93:2222 S ttl=63"),
+            );
+        }
+        let own = format!("icmp no-port 10.1.2.9 > {remote} ttl=T | udp {remote}:9 > 10.1.2.9:9 ttl=63");
+        gw.from(&b, &own.replace('T', "64")).to(elsewhere, &own.replace('T', "63"));
         // What the VPC sends by itself goes as the route says.
         for own in ["tcp 10.1.2.9:22 > {}:6 S", "tcp 10.1.2.9:23 > {}:5 S"] {
             let own = own.replace("{}", remote);
