@@ -34,7 +34,7 @@ pub struct RawNic {
     /// Its address in that network.
     #[schemars(required, extend("format" = "address"))]
     pub address: Option<String>,
-    /// Its MAC; shown, not needed to reach it.
+    /// Its MAC: checked, and not used. A NIC is reached by what ARP says.
     #[schemars(extend("format" = "MAC"))]
     pub mac: Option<String>,
 }
