@@ -148,10 +148,19 @@ pub fn run(cli: Cli) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidegate: {error:#}");
+            eprintln!("tidegate: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, each said once: some say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).reduce(join).unwrap_or_default()
+}
+
+fn join(said: String, cause: String) -> String {
+    if said.contains(&cause) { said } else { format!("{said}: {cause}") }
 }
 
 fn check(file: &Path) -> Result<()> {
@@ -228,6 +237,13 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_says_each_of_its_causes_once() {
+        let device = || anyhow::anyhow!("no such device").context("`x` is missing: no such device");
+        assert_eq!(sentence(&device()), "`x` is missing: no such device");
+        assert_eq!(sentence(&device().context("port a")), "port a: `x` is missing: no such device");
     }
 
     #[test]
