@@ -133,7 +133,7 @@ impl Builder {
         let routes = self.routes.into_iter().enumerate();
         self.tables.vrfs = routes.map(|routes| Some(Arc::new(vrf(routes)))).collect();
         self.tables.vnis = VniTable::build(self.vnis);
-        Gateway { tables: self.tables, neighbours: Arc::clone(self.neighbours.table()) }
+        Gateway { tables: self.tables.with_lanes(), neighbours: Arc::clone(self.neighbours.table()) }
     }
 
     /// A network with its connected route and the routes of its own address, as control compiles them.

@@ -34,6 +34,10 @@ pub trait Buffer: Sized {
         }
     }
 
+    /// Keeps `len` bytes from `start` on, adds `n` in front of them, content unspecified, and returns the whole; `None`, with
+    /// nothing changed, when the packet has not so many bytes or there is no room.
+    fn reframe(&mut self, start: usize, len: usize, n: usize) -> Option<&mut [u8]>;
+
     /// Whether the packet has further segments, which the engine refuses.
     fn is_segmented(&self) -> bool {
         false

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  process   a burst from a port            inject   frames that control wants sent
+//!     ├── express  common packet, known flow ─► outbox
 //!     │                                        │
 //!  receive   ingress: which network? what?     │         retry   packets that waited
 //!     ├── ARP ─► answer it, tell control       │            │
@@ -12,13 +13,15 @@
 //!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown, sender moved)
 //! ```
 //!
-//! A burst is worked in four passes, so that no pass waits for memory: *receive* (parse, hash, ask for the bucket), *probe*
-//! (compare tags, ask for the record), *look ahead* (ask for the next hop), *forward*. [`Engine::process_one`] is the same without the passes; the tests
-//! compare both.
+//! Nearly all packets take the short way (`pipeline/express.rs`); what is here handles every packet, and the short way does the
+//! same with those that it takes. A burst is worked in four passes, so that no pass waits for memory: *recognise* (parse, hash, ask
+//! for the bucket), *probe* (compare tags, ask for the record), *look ahead* (ask for the next hop), *send* by either way.
+//! [`Engine::process_one`] is the general way alone; the tests compare both.
 //!
 //! Every packet that enters ends in `tx`, a named drop, a punt or a hold, and is counted exactly once there.
 
 mod exits;
+mod express;
 mod first;
 mod fragment;
 mod log;
@@ -35,6 +38,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use arrayvec::ArrayVec;
 
 use self::{
+    express::Taken,
     settings::Limits,
     wait::{Waited, Waiting},
 };
@@ -50,10 +54,10 @@ use crate::{
     prefetch,
     reason::{DropReason, Event},
     stage::{
+        express::{Door, Express},
         ingress::{self, Arrival, Origin, Other},
         link::{self, Encap, NotSent},
         mss,
-        route::{self, Leads},
     },
     table::{
         Net, Tables,
@@ -199,35 +203,35 @@ impl<B: Buffer> Engine<B> {
     /// Works a burst of frames from `port`; leaves it empty.
     pub fn process(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, burst: &mut Burst<B>) {
         self.count_rx(port, burst);
+        let door = Door::of(round.tables, port);
+        let mut packets: ArrayVec<Express, BURST> = ArrayVec::new();
         for buffer in burst.iter() {
-            if let Some(first) = buffer.bytes().first() {
-                prefetch::read(first);
-            }
-        }
-        // Apart from each other, so that the wide packets are written once and stay where they are.
-        let mut buffers: Burst<B> = Burst::new();
-        let mut packets: ArrayVec<Packet, BURST> = ArrayVec::new();
-        for buffer in burst.drain(..) {
-            if let Some((buffer, packet)) = self.receive(round, port, buffer) {
-                buffers.push(buffer);
-                packets.push(packet);
-            }
+            packets.push(self.recognise(round.tables, &door, buffer));
         }
         for packet in &mut packets {
-            self.probe(packet);
-            self.look_ahead_of_route(round.tables, packet);
+            self.probe_express(round.tables, packet);
         }
         for packet in &packets {
-            self.look_ahead_of_hop(packet);
+            self.look_ahead(packet);
         }
-        for (buffer, packet) in buffers.into_iter().zip(&packets) {
-            self.forward(round, buffer, packet);
+        for (mut buffer, packet) in burst.drain(..).zip(&packets) {
+            match self.express(round, &mut buffer, packet) {
+                Taken::Sent(port) => self.outbox.send(round.io, &self.counters, port, buffer),
+                Taken::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
+                Taken::Not => self.general(round, port, buffer),
+            }
         }
     }
 
-    /// Works one frame from `port`, without the passes of [`Engine::process`]. The plain form that tests compare with.
+    /// Works one frame from `port` the general way. The plain form that tests compare with.
     pub fn process_one(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, buffer: B) {
         self.counters.rx(port, buffer.bytes().len());
+        self.general(round, port, buffer);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn general(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, buffer: B) {
         if let Some((buffer, mut packet)) = self.receive(round, port, buffer) {
             self.probe(&mut packet);
             self.forward(round, buffer, &packet);
@@ -317,25 +321,6 @@ impl<B: Buffer> Engine<B> {
     fn probe(&self, packet: &mut Packet) {
         if packet.tracked {
             packet.candidate = self.flows.probe(packet.hash);
-        }
-    }
-
-    /// Asks for the next hop's line of a packet that will be decided anew. Only a hint; the decision looks for itself.
-    #[inline(always)]
-    fn look_ahead_of_route(&self, tables: &Tables, packet: &Packet) {
-        if packet.tracked {
-            return;
-        }
-        if let Ok(Leads::To(net, ip)) = route::resolve(tables, packet.vrf, packet.ip.destination()) {
-            self.neighbours.prefetch_lookup(net, ip);
-        }
-    }
-
-    /// Asks for the next hop's line of a flow. Only a hint: whether the record is of this flow is seen later.
-    #[inline(always)]
-    fn look_ahead_of_hop(&self, packet: &Packet) {
-        if let Some(next) = self.flows.next_hop(packet.candidate) {
-            self.neighbours.prefetch(next);
         }
     }
 
@@ -539,11 +524,19 @@ impl<B: Buffer> Engine<B> {
         told
     }
 
+    /// Counts frames, and asks for their first bytes.
     #[inline(always)]
     fn count_rx(&self, port: PortId, burst: &Burst<B>) {
         if let Some(port) = self.counters.ports.get(port.index()) {
+            let bytes = burst.iter().map(|buffer| {
+                let bytes = buffer.bytes();
+                if let Some(first) = bytes.first() {
+                    prefetch::read(first);
+                }
+                bytes.len() as u64
+            });
             port.rx.packets.add(burst.len() as u64);
-            port.rx.bytes.add(burst.iter().map(|b| b.bytes().len() as u64).sum());
+            port.rx.bytes.add(bytes.sum());
         }
     }
 }

@@ -175,6 +175,21 @@ impl Mbuf {
         true
     }
 
+    /// Keeps `len` bytes from `start` on, adds `n` in front of them and returns the whole; `None`, with nothing changed, when
+    /// the packet has not so many, or further segments, or the headroom is smaller.
+    #[inline(always)]
+    pub fn reframe(&mut self, start: usize, len: usize, n: usize) -> Option<&mut [u8]> {
+        let (there, off) = (usize::from(self.data_len()), usize::from(self.data_off()));
+        if self.is_segmented() || start > there || len > there - start || n > off + start {
+            return None;
+        }
+        // Both are at most where the packet ended before, which is inside the buffer and so 16 bits wide.
+        self.set_data_off((off + start - n) as u16);
+        self.set_data_len((len + n) as u16);
+        self.set_pkt_len((len + n) as u32);
+        Some(self.bytes_mut())
+    }
+
     #[cold]
     fn drop_further_segments(&mut self) {
         if let Some(next) = NonNull::new(self.next()) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tidegate_fastpath::{
-    table::{Link, Net, Port, Tables, Vtep, nat::Logged, vni::VniTable},
+    table::{Link, Net, Port, Tables, Vtep, lane::Lanes, nat::Logged, vni::VniTable},
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
@@ -107,7 +107,9 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             vrfs,
             vips: services.vips,
             logged: logged(desired),
-        },
+            lanes: Lanes::default(),
+        }
+        .with_lanes(),
         routes: built
             .iter()
             .map(|b| b.as_ref().map_or_else(Arc::default, |b| Arc::clone(&b.statuses)))

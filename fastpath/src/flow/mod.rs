@@ -35,7 +35,7 @@ pub use self::{
     preamble::NotKept,
     reader::{FlowReader, FlowWalk},
     table::FlowTable,
-    worker::FlowWorker,
+    worker::{FlowWorker, Hit},
 };
 
 use self::session::{TcpSeen, Translation};
@@ -74,6 +74,12 @@ impl FlowKey {
                 | u64::from(protocol) << 8
                 | u64::from(fragment),
         }
+    }
+
+    /// Packs the key of a whole packet with ports; `addresses` is source << 32 | destination, `ports` the same of ports.
+    #[inline(always)]
+    pub const fn of_whole(net: NetId, addresses: u64, protocol: u8, ports: u32) -> FlowKey {
+        FlowKey { addresses, rest: (ports as u64) << 32 | (net.0 as u64) << 16 | (protocol as u64) << 8 }
     }
 
     /// The network of ingress.

@@ -127,6 +127,22 @@ impl Record {
         }
     }
 
+    /// As [`Record::touch`], for packets that are not TCP or are of a connection that goes on: those change no state but
+    /// after a reset, which must be looked at.
+    #[inline(always)]
+    pub(super) fn touch_open(&self, bytes: u16, now: Tick, segment: TcpSeen) {
+        let old = self.seen.load(Ordering::Relaxed);
+        let new = old & !u64::from(u32::MAX) | u64::from(now.0) | u64::from(segment.to_bits()) << TCP_SHIFT;
+        if TcpSeen::from_bits((old >> TCP_SHIFT) as u8).has_rst() {
+            return self.touch(bytes.into(), now, segment);
+        }
+        self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes.into()), Ordering::Relaxed);
+        if old != new {
+            self.seen.store(new, Ordering::Relaxed);
+        }
+    }
+
     /// Tick of the last packet if the record belongs to a flow. A hint where the record may be changing hands: what is
     /// decided on it is checked again under the bucket's lock.
     pub(super) fn last_seen(&self) -> Option<Tick> {

@@ -152,6 +152,9 @@ impl TcpSeen {
     const ACK: u8 = 0x10;
     const ALL: u8 = TcpSeen::FIN | TcpSeen::SYN | TcpSeen::RST | TcpSeen::ACK;
 
+    /// Of packets that are not TCP.
+    pub const NOTHING: TcpSeen = TcpSeen(0);
+
     /// Of the flags byte of one segment; 0 for packets that are not TCP.
     #[inline(always)]
     pub const fn of_flags(flags: u8) -> TcpSeen {

@@ -9,7 +9,7 @@ use super::{
     expire::{LOOKS_MAX, Sweep},
     free::FreeCache,
     reclaim::Retired,
-    record::Counts,
+    record::{Counts, Record},
     session::TcpSeen,
     table::FlowTable,
 };
@@ -38,6 +38,24 @@ pub struct FlowWorker {
     shared_at: Tick,
     /// Keys of sessions that may be over.
     due: ArrayVec<FlowKey, LOOKS_MAX>,
+}
+
+/// The entry of a packet, from [`FlowWorker::hit`].
+#[derive(Clone, Copy, Debug)]
+pub struct Hit<'a>(&'a Record);
+
+impl Hit<'_> {
+    /// What is done with the flow's packets.
+    #[inline(always)]
+    pub fn program(&self) -> Program {
+        self.0.program()
+    }
+
+    /// Counts a packet, as [`FlowWorker::touch`]; one that is not TCP, or neither opens nor ends a connection.
+    #[inline(always)]
+    pub fn touch_open(&self, bytes: u16, now: Tick, segment: TcpSeen) {
+        self.0.touch_open(bytes, now, segment);
+    }
 }
 
 impl FlowWorker {
@@ -110,6 +128,14 @@ impl FlowWorker {
         // Only the id comes back from there, so that the program above stays in registers.
         let id = self.get_other(key, hash)?;
         Some((id, self.table.record(id).program()))
+    }
+
+    /// The entry of `key` where the candidate of [`FlowWorker::probe`] is it, to use it and count on it with one look at the
+    /// record. `None` says nothing: [`FlowWorker::get`] looks further.
+    #[inline(always)]
+    pub fn hit(&self, key: &FlowKey, candidate: Option<FlowId>) -> Option<Hit<'_>> {
+        let record = self.table.record(candidate?);
+        record.is_of(key).then_some(Hit(record))
     }
 
     /// The entry of any key, in one go.

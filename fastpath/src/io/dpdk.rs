@@ -93,6 +93,11 @@ impl Buffer for Mbuf {
     }
 
     #[inline(always)]
+    fn reframe(&mut self, start: usize, len: usize, n: usize) -> Option<&mut [u8]> {
+        Mbuf::reframe(self, start, len, n)
+    }
+
+    #[inline(always)]
     fn is_segmented(&self) -> bool {
         Mbuf::is_segmented(self)
     }

@@ -110,6 +110,16 @@ impl Buffer for MemBuffer {
     }
 
     #[inline(always)]
+    fn reframe(&mut self, start: usize, len: usize, n: usize) -> Option<&mut [u8]> {
+        let (start, end) = ((self.start + start).checked_sub(n)?, self.start + start + len);
+        if end > self.end {
+            return None;
+        }
+        (self.start, self.end) = (start, end);
+        Some(self.bytes_mut())
+    }
+
+    #[inline(always)]
     fn is_segmented(&self) -> bool {
         self.is_segmented
     }
@@ -324,6 +334,17 @@ mod tests {
         buffer.truncate(7);
         buffer.truncate(3);
         assert_eq!(buffer.bytes(), b"xcd");
+    }
+
+    #[test]
+    fn a_buffer_changes_what_is_in_front_of_a_part_of_it() {
+        let mut buffer = MemBuffer::new(b"abcdef");
+        buffer.reframe(2, 3, 4).unwrap()[..4].copy_from_slice(b"wxyz");
+        assert_eq!(buffer.bytes(), b"wxyzcde");
+        for (start, len, n) in [(0, 8, 0), (8, 0, 0), (4, 4, 0), (0, 1, HEADROOM + 1)] {
+            assert!(buffer.reframe(start, len, n).is_none(), "{start} {len} {n}");
+            assert_eq!(buffer.bytes(), b"wxyzcde");
+        }
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn outer<'t>(tables: &'t Tables, port: PortId, bytes: &[u8]) -> Result<Found<'t>
 
 /// The network of a port's untagged (0) or tagged frames.
 #[inline(always)]
-fn network_of(tables: &Tables, port: PortId, vlan: u16) -> NetId {
+pub(super) fn network_of(tables: &Tables, port: PortId, vlan: u16) -> NetId {
     let Some(port) = tables.ports.get(port.index()) else { return NetId::NONE };
     match &port.vlans {
         _ if vlan == 0 => port.untagged,
@@ -174,7 +174,12 @@ fn network_of(tables: &Tables, port: PortId, vlan: u16) -> NetId {
 /// Which of our tunnel ends, if any, a packet from the underlay network `net` is for. One address per pool, and mostly one
 /// pool; pools that share an address differ in the UDP port.
 #[inline(always)]
-fn tunnel_end(tables: &Tables, net: NetId, destination: Ipv4Addr, udp_port: u16) -> Option<VtepId> {
+pub(super) fn tunnel_end(
+    tables: &Tables,
+    net: NetId,
+    destination: Ipv4Addr,
+    udp_port: u16,
+) -> Option<VtepId> {
     let is_it = |v: &Vtep| v.address == destination && v.udp_port == udp_port && v.underlay == net;
     tables.vteps.iter().position(is_it).map(|at| VtepId(at as u16))
 }

@@ -12,8 +12,7 @@ use crate::{
     types::{MacAddr, PortId, Vid, Vni},
     wire::{
         ethernet::{self, ethertype},
-        ipv4::{self, protocol},
-        udp, vxlan,
+        ipv4, udp, vxlan,
     },
 };
 
@@ -31,14 +30,12 @@ const UNUSABLE_REASON: DropReason = DropReason::RouteUnusable;
 const UNUSABLE: NotSent = NotSent::Drop(UNUSABLE_REASON);
 /// Bytes of the outer IPv4, UDP and VXLAN headers.
 const OUTER_LEN: usize = ipv4::HEADER_LEN + udp::HEADER_LEN + vxlan::HEADER_LEN;
-/// TTL of outer packets.
-const OUTER_TTL: u8 = 64;
 /// First of the 16,384 source ports that carry entropy (RFC 7348 §5: the dynamic range 49152-65535).
 const ENTROPY_BASE: u16 = 0xc000;
 
 /// The UDP source port for a flow hash: one flow, one port.
 #[inline(always)]
-const fn entropy_port(hash: u64) -> u16 {
+pub(super) const fn entropy_port(hash: u64) -> u16 {
     ENTROPY_BASE | (hash >> 32) as u16
 }
 
@@ -233,18 +230,8 @@ impl Outer<'_> {
         let frame = packet.prepend(link_len + OUTER_LEN + inner_len).ok_or(DropReason::NoHeadroom)?;
         ethernet::emit(frame, way.next, self.underlay.mac, self.vlan, ethertype::IPV4);
         let outer = &mut frame[link_len..];
-        ipv4::NewHeader {
-            tos: way.tos,
-            total_len: total_len as u16,
-            // RFC 7348 §4.3: VTEPs do not fragment; with DF the identification means nothing (RFC 6864).
-            id: 0,
-            fragment: ipv4::DF,
-            ttl: OUTER_TTL,
-            protocol: protocol::UDP,
-            source: self.vtep.address,
-            destination: Ipv4Addr::from_bits(way.remote),
-        }
-        .emit(outer);
+        let remote = Ipv4Addr::from_bits(way.remote);
+        vxlan::outer_header(way.tos, total_len as u16, self.vtep.address, remote).emit(outer);
         let udp_len = (total_len - ipv4::HEADER_LEN) as u16;
         let udp = &mut outer[ipv4::HEADER_LEN..];
         vxlan::emit(udp, way.source_port, self.vtep.udp_port, udp_len, self.vni);

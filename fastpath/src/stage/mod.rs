@@ -2,6 +2,7 @@
 //! No stage stores anything, asks a clock, logs or allocates.
 
 pub mod arp;
+pub mod express;
 pub mod fragment;
 pub mod icmp;
 pub mod icmp_error;

@@ -3,6 +3,7 @@
 //! the shared [`neighbour::NeighbourTable`], behind an index.
 
 pub mod fib;
+pub mod lane;
 pub mod nat;
 pub mod neighbour;
 pub mod publish;
@@ -14,6 +15,7 @@ use ipnet::Ipv4Net;
 
 use self::{
     fib::Fib,
+    lane::Lanes,
     nat::{Exit, Logged, Quotas, Vip},
     vni::VniTable,
 };
@@ -38,12 +40,19 @@ pub struct Tables {
     pub vips: Vec<Option<Arc<Vip>>>,
     /// What the session log wants to know.
     pub logged: Logged,
+    /// What of all this established flows need; see [`Tables::with_lanes`].
+    pub lanes: Lanes,
 }
 
 /// Most tunnel ends on one gateway (one per VXLAN pool).
 pub const VTEPS_MAX: usize = 64;
 
 impl Tables {
+    /// The last step of building tables: derives the lanes from the rest.
+    pub fn with_lanes(self) -> Tables {
+        Tables { lanes: Lanes::of(&self), ..self }
+    }
+
     /// The network of this id.
     #[inline]
     pub fn net(&self, id: NetId) -> Option<&Net> {

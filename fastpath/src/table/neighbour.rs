@@ -241,6 +241,24 @@ impl NeighbourTable {
         }
     }
 
+    /// The adjacency of an entry that is resolved and does not change right now: its MAC as a number, and the word of its
+    /// tunnel ([`NeighbourTable::tunnel`]). [`NeighbourTable::reach`] says more where this is `None`.
+    #[inline(always)]
+    pub fn resolved(&self, id: NeighbourId) -> Option<(u64, u64)> {
+        let slot = self.slots.get(id.place())?;
+        let link = slot.link.load(Acquire);
+        let tunnel = slot.tunnel.load(Acquire);
+        let same = slot.link.load(Relaxed) == link;
+        let wanted = u64::from(id.incarnation()) << 8 | Link::RESOLVED;
+        (same && link >> 48 == wanted).then_some((link & MacAddr::BROADCAST.to_u64(), tunnel))
+    }
+
+    /// The remote VTEP, as a number, and the underlay's next hop towards it, where there is a tunnel.
+    #[inline(always)]
+    pub fn tunnel(word: u64) -> Option<(u32, NeighbourId)> {
+        (word != 0).then_some(((word >> 32) as u32, NeighbourId(word as u32)))
+    }
+
     /// Asks the CPU for the entry.
     #[inline]
     pub fn prefetch(&self, id: NeighbourId) {
@@ -280,7 +298,7 @@ impl fmt::Debug for NeighbourTable {
 #[inline]
 fn unpack(tunnel: u64) -> Option<(Ipv4Addr, NeighbourId)> {
     // No VTEP has the unspecified address, so the word of a tunnel is never 0.
-    (tunnel != 0).then(|| (Ipv4Addr::from_bits((tunnel >> 32) as u32), NeighbourId(tunnel as u32)))
+    NeighbourTable::tunnel(tunnel).map(|(vtep, next)| (Ipv4Addr::from_bits(vtep), next))
 }
 
 #[cfg(all(test, not(loom)))]

@@ -41,10 +41,28 @@ pub fn of_words<const N: usize>(words: [u32; N]) -> u16 {
     !fold(words.into_iter().map(u64::from).sum())
 }
 
+/// The checksum field of a header whose other words have `sum` as their sum, once more words are in it.
+#[inline(always)]
+pub const fn extended(sum: u16, more: [u16; 4]) -> u16 {
+    let [a, b, c, d] = more;
+    // Far below 32 bits.
+    !fold_pair(sum as u32 + a as u32 + b as u32 + c as u32 + d as u32)
+}
+
 /// Whether the words of a header, given as numbers, sum up right.
 #[inline(always)]
 pub fn verify_words<const N: usize>(words: [u32; N]) -> bool {
     fold(words.into_iter().map(u64::from).sum()) == 0xffff
+}
+
+/// Whether the 20 bytes of a header, given as numbers, sum up right.
+#[inline(always)]
+pub const fn verify_header(first: u64, second: u64, third: u32) -> bool {
+    // A carry out of 64 bits is worth 1 again, as it is out of 16.
+    let (sum, carry) = first.overflowing_add(second);
+    let (sum, late) = sum.overflowing_add(third as u64);
+    let sum = sum.wrapping_add(carry as u64 + late as u64);
+    fold_pair((sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32) == 0xffff
 }
 
 /// The checksum field for `bytes`, whose checksum field is zero.
@@ -63,6 +81,13 @@ pub fn verify(bytes: &[u8]) -> bool {
 #[inline(always)]
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Change::of(old, new).apply(checksum)
+}
+
+/// The checksum after one word became 256 less, without a borrow: [`update`] for the time to live.
+#[inline(always)]
+pub const fn less_256(checksum: u16) -> u16 {
+    let sum = checksum as u32 + 0x0100;
+    (sum + (sum >= 0xffff) as u32) as u16
 }
 
 /// What changed in summed words, to bring any number of checksums over them up to date (RFC 1624, equation 3): the sum of
@@ -150,6 +175,19 @@ mod tests {
         }
 
         #[test]
+        fn a_header_is_right_where_its_plain_sum_is(mut words: [u32; 5], damage in prop::option::of((0usize..20, 1u8..))) {
+            words[2] &= 0xffff_0000;
+            words[2] |= u32::from(of_words(words));
+            let mut bytes: Vec<u8> = words.iter().flat_map(|w| w.to_be_bytes()).collect();
+            if let Some((at, bits)) = damage {
+                bytes[at] ^= bits;
+            }
+            let word = |at: usize| bytes[at..at + 4].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            let right = verify_header(word(0) << 32 | word(4), word(8) << 32 | word(12), word(16) as u32);
+            prop_assert_eq!(right, plain(&bytes) == 0xffff);
+        }
+
+        #[test]
         fn sums_of_parts_add_up(a in prop::collection::vec(any::<u16>(), 0..50), b in prop::collection::vec(any::<u8>(), 0..50)) {
             let a: Vec<u8> = a.iter().flat_map(|w| w.to_be_bytes()).collect();
             prop_assert_eq!(sum(&b, sum(&a, 0)), plain(&[a, b].concat()));
@@ -164,6 +202,11 @@ mod tests {
             let before = of(&bytes(&words));
             let old = std::mem::replace(&mut words[at], new);
             prop_assert_eq!(update(before, old, new), of(&bytes(&words)));
+        }
+
+        #[test]
+        fn a_lower_time_to_live_is_an_update(checksum: u16, old in 0x0100u16..) {
+            prop_assert_eq!(less_256(checksum), update(checksum, old, old - 0x0100));
         }
 
         #[test]

@@ -86,7 +86,30 @@ pub fn emit(frame: &mut [u8], destination: MacAddr, source: MacAddr, vlan: Optio
     }
 }
 
-/// The EtherType at its untagged place; for frames that were built untagged.
+/// Whether a frame is for `destination`, and from a single host.
+#[inline(always)]
+pub fn is_between(head: &[u8; HEADER_LEN], destination: MacAddr) -> bool {
+    be64(head, 0) >> 16 == destination.to_u64() && head[6] & 1 == 0
+}
+
+/// The VLAN id of a tagged frame that holds IPv4; 0 where the tag is for priority only.
+#[inline(always)]
+pub fn vlan_of_ipv4(frame: &[u8]) -> Option<u16> {
+    let head = frame.first_chunk::<TAGGED_LEN>()?;
+    (be16(head, 16) == ethertype::IPV4).then_some(be16(head, 14) & 0x0fff)
+}
+
+/// Gives a header another destination.
+#[inline(always)]
+pub fn set_destination(head: &mut [u8], destination: u64) {
+    if let Some(head) = head.first_chunk_mut::<6>() {
+        let bytes = (destination << 16).to_be_bytes();
+        head.copy_from_slice(&bytes[..6]);
+    }
+}
+
+/// The EtherType at its untagged place; for frames that are untagged.
+#[inline(always)]
 pub fn ethertype_of(frame: &[u8]) -> u16 {
     be16(frame, 12)
 }

@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{be16, be32, checksum, put16};
+use super::{be16, be32, be64, checksum, put16};
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -196,6 +196,54 @@ pub fn split(packet: &[u8]) -> Result<(Ipv4, &[u8]), BadIpv4> {
     Ok((ip, &packet[header_len..total_len]))
 }
 
+/// What the short way needs of a header that is as nearly all are: right, without options, of a whole packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Common {
+    /// Source address << 32 | destination address.
+    pub addresses: u64,
+    /// Header and payload bytes; no more than there are.
+    pub total_len: u16,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// What follows the header.
+    pub protocol: u8,
+}
+
+impl Common {
+    /// Reads the header in front of a packet of `room` bytes; `None` for every other one, of which [`split`] says what is
+    /// the matter.
+    #[inline(always)]
+    pub fn read(h: &[u8; HEADER_LEN], room: usize) -> Option<Common> {
+        const SHAPE: u64 = 0xff00_0000_0000_0000 | (MF | OFFSET) as u64;
+        let (first, second, third) = (be64(h, 0), be64(h, 8), be32(h, 16));
+        let total_len = (first >> 32) as u16;
+        let common = first & SHAPE == 0x45 << 56
+            && usize::from(total_len) <= room
+            && checksum::verify_header(first, second, third);
+        common.then_some(Common {
+            addresses: second << 32 | u64::from(third),
+            total_len,
+            tos: (first >> 48) as u8,
+            ttl: (second >> 56) as u8,
+            protocol: (second >> 48) as u8,
+        })
+    }
+
+    /// From whom.
+    #[inline(always)]
+    pub const fn source(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits((self.addresses >> 32) as u32)
+    }
+
+    /// To whom.
+    #[inline(always)]
+    pub const fn destination(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.addresses as u32)
+    }
+}
+
 /// Reads the header of a packet that an ICMP error quotes, of which only the first bytes may be there: version, lengths
 /// and header checksum are checked (RFC 5508 REQ-3a), options are not (they are past).
 pub fn parse_quoted(quote: &[u8]) -> Option<Ipv4> {
@@ -262,10 +310,8 @@ pub fn copied_options(header: &[u8]) -> ([u8; 40], usize) {
 #[inline(always)]
 pub fn decrement_ttl(packet: &mut [u8]) {
     let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
-    let old = u16::from_be_bytes([h[8], h[9]]);
-    let new = old.wrapping_sub(0x0100);
-    let check = checksum::update(u16::from_be_bytes([h[10], h[11]]), old, new);
-    h[8] = (new >> 8) as u8;
+    let check = checksum::less_256(u16::from_be_bytes([h[10], h[11]]));
+    h[8] = h[8].wrapping_sub(1);
     h[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
@@ -294,6 +340,25 @@ pub fn seal(packet: &mut [u8], header_len: usize) {
         let check = checksum::of(header);
         put16(packet, 10, check);
     }
+}
+
+/// Completes the header in front of `packet`, which was written with nothing in these fields and has `sum` as the sum of its
+/// words.
+#[inline(always)]
+pub fn complete(packet: &mut [u8], sum: u16, tos: u8, total_len: u16, destination: Ipv4Addr) {
+    let destination = destination.to_bits();
+    let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
+    let check =
+        checksum::extended(sum, [tos.into(), total_len, (destination >> 16) as u16, destination as u16]);
+    h[1] = tos;
+    h[2..4].copy_from_slice(&total_len.to_be_bytes());
+    h[10..12].copy_from_slice(&check.to_be_bytes());
+    h[16..].copy_from_slice(&destination.to_be_bytes());
+}
+
+/// The checksum field of a header.
+pub fn checksum_of(header: &[u8]) -> u16 {
+    be16(header, 10)
 }
 
 /// A new header without options, for packets of the gateway's own.

@@ -16,7 +16,7 @@ pub mod vxlan;
 
 /// Reads 16 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
-fn be16(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..at + 2) {
         Some(b) => u16::from_be_bytes([b[0], b[1]]),
         None => 0,
@@ -25,7 +25,7 @@ fn be16(bytes: &[u8], at: usize) -> u16 {
 
 /// Reads 32 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
-fn be32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..at + 4) {
         Some(b) => u32::from_be_bytes([b[0], b[1], b[2], b[3]]),
         None => 0,

@@ -2,10 +2,13 @@
 
 use super::{be16, checksum, put16};
 
-/// Flag byte: SYN.
+/// Flags of the 14th byte.
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 /// Bytes of a header without options.
-const HEADER_LEN: usize = 20;
+pub const HEADER_LEN: usize = 20;
 /// Option kind "maximum segment size" (RFC 9293 §3.7.1), 4 bytes long.
 const MSS: u8 = 2;
 
@@ -13,6 +16,12 @@ const MSS: u8 = 2;
 #[inline(always)]
 pub fn is_syn(segment: &[u8]) -> bool {
     matches!(segment.get(13), Some(flags) if flags & SYN != 0)
+}
+
+/// Whether a segment with these flags neither opens nor ends a connection.
+#[inline(always)]
+pub const fn is_of_open_connection(flags: u8) -> bool {
+    flags & (SYN | FIN | RST | ACK) == ACK
 }
 
 /// Lowers the MSS option of a SYN to `limit` and updates the checksum. Returns whether it changed anything. Malformed

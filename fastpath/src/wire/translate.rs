@@ -104,6 +104,27 @@ pub fn translate(packet: &mut [u8], ip: &Ipv4, side: Side, address: Ipv4Addr, po
     done
 }
 
+/// As [`translate`], of a TCP or UDP packet whose header has no options and which is no fragment.
+#[inline(always)]
+#[must_use]
+pub fn translate_common(packet: &mut [u8], protocol: u8, to: Rewrite) -> bool {
+    let Rewrite { side, address, port } = to;
+    let Some((header, segment)) = packet.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>() else {
+        return false;
+    };
+    let addresses = Change::of_pair(be32(header, side.address_at()), address.to_bits());
+    let done = match protocol {
+        protocol::TCP => tcp(segment, side, addresses, port).is_some(),
+        _ => udp(segment, side, addresses, port).is_some(),
+    };
+    if done {
+        put32(header, side.address_at(), address.to_bits());
+        let check = addresses.apply(be16(header, 10));
+        put16(header, 10, check);
+    }
+    done
+}
+
 /// The protocols that are rare.
 #[inline(never)]
 fn other(segment: &mut [u8], ip: &Ipv4, addresses: Change, port: u16) -> bool {

@@ -26,6 +26,15 @@ pub fn parse(segment: &[u8]) -> Option<Udp> {
     (usize::from(udp.len) >= HEADER_LEN && usize::from(udp.len) <= segment.len()).then_some(udp)
 }
 
+/// Completes a header that was written without source port and length.
+#[inline(always)]
+pub fn complete(segment: &mut [u8], source: u16, len: u16) {
+    if let Some(h) = segment.first_chunk_mut::<HEADER_LEN>() {
+        h[..2].copy_from_slice(&source.to_be_bytes());
+        h[4..6].copy_from_slice(&len.to_be_bytes());
+    }
+}
+
 /// The ports of a UDP or TCP segment; zeros when it is cut short.
 #[inline(always)]
 pub fn ports(segment: &[u8]) -> (u16, u16) {

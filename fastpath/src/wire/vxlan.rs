@@ -5,7 +5,12 @@
 //!  | I = 0x08 | reserved | VNI (24) | reserved |
 //! ```
 
-use super::udp;
+use std::net::Ipv4Addr;
+
+use super::{
+    ipv4::{self, protocol},
+    udp,
+};
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
@@ -43,6 +48,23 @@ pub fn emit(bytes: &mut [u8], source_port: u16, udp_port: u16, udp_len: u16, vni
     h[4..6].copy_from_slice(&udp_len.to_be_bytes());
     h[6..12].copy_from_slice(&[0, 0, FLAG_I, 0, 0, 0]);
     h[12..16].copy_from_slice(&(vni << 8).to_be_bytes());
+}
+
+/// TTL of outer packets.
+const OUTER_TTL: u8 = 64;
+
+/// The IPv4 header in front of a tunnel's UDP header; `total_len` counts both and what follows.
+#[inline(always)]
+pub const fn outer_header(
+    tos: u8,
+    total_len: u16,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+) -> ipv4::NewHeader {
+    // RFC 7348 §4.3: VTEPs do not fragment; with DF the identification means nothing (RFC 6864).
+    let (id, fragment) = (0, ipv4::DF);
+    let (ttl, protocol) = (OUTER_TTL, protocol::UDP);
+    ipv4::NewHeader { tos, total_len, id, fragment, ttl, protocol, source, destination }
 }
 
 /// ECN bits of a TOS byte (RFC 3168).

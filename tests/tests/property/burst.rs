@@ -1,11 +1,11 @@
 //! A burst worked in passes does what its packets do one by one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::Cell, collections::HashMap, sync::Arc};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use tidegate_control::{compile::PortFact, config, gateway::Gateway as Control};
 use tidegate_fastpath::{
-    counter::Counters,
+    counter::{Counters, NetCounters, Volume},
     io::{BURST, Burst, Io, mem::MemBuffer, mem::MemIo},
     pipeline::{Engine, Round},
     reason::{DropReason, Event, PuntReason},
@@ -28,8 +28,8 @@ struct Side {
 }
 
 impl Side {
-    fn new() -> Side {
-        let config = config::parse(SITE).unwrap();
+    fn new(site: &str) -> Side {
+        let config = config::parse(site).unwrap();
         let ports: HashMap<_, _> = config
             .gateway
             .ports
@@ -80,6 +80,16 @@ impl Side {
         sent.collect()
     }
 
+    /// Packets and bytes of each network, both ways, and of each flow.
+    fn volumes(&self) -> Vec<[u64; 4]> {
+        let volume = |v: &Volume| [v.packets.get(), v.bytes.get()];
+        let both = |net: &NetCounters| {
+            let ([a, b], [c, d]) = (volume(&net.ingress), volume(&net.egress));
+            [a, b, c, d]
+        };
+        self.counters.nets.iter().map(both).collect()
+    }
+
     fn counted(&self) -> Vec<(String, u64)> {
         let drops = DropReason::ALL
             .iter()
@@ -90,9 +100,21 @@ impl Side {
     }
 }
 
+/// Services whose translations follow from the configuration alone, so that both sides do the same.
+const SERVICES: &str = "
+vips:
+  - { id: shared, public_network: public, address: 203.0.113.93 }
+  - { id: whole, public_network: public, address: 203.0.113.94 }
+eips:
+  - { id: one, vip: whole, vpc: red, address: 10.1.1.7 }
+port_forwards:
+  - { id: web, vip: shared, protocol: tcp, ports: 1-3, vpc: red, address: 10.1.2.9, target_ports: 11-13 }
+  - { id: dns, vip: shared, protocol: udp, ports: 1-3, vpc: red, address: 10.1.2.9, target_ports: 11-13 }
+";
+
 /// Who sends, and to whom answers must be known.
-fn stations() -> Vec<Station> {
-    let gw = Gateway::alone(SITE, 1);
+fn stations(site: &str) -> Vec<Station> {
+    let gw = Gateway::alone(site, 1);
     [
         ("red-1", "10.1.1.7", HOST1),
         ("red-2", "10.1.2.9", HOST2),
@@ -125,13 +147,8 @@ proptest! {
             1..5,
         ),
     ) {
-        let stations = stations();
-        let (mut together, mut single) = (Side::new(), Side::new());
-        for who in stations.iter().rev() {
-            let known = [packet::frame(&who.sends(&who.gratuitous())).unwrap()];
-            together.work(who.port, &known, false);
-            single.work(who.port, &known, true);
-        }
+        let stations = stations(SITE);
+        let (mut together, mut single) = known(SITE, &stations);
         for (who, inner) in &bursts {
             let who = &stations[*who];
             let mut frames: Vec<Vec<u8>> = inner
@@ -144,6 +161,102 @@ proptest! {
             prop_assert_eq!(together.counted(), single.counted());
         }
     }
+}
+
+/// Both sides, with all stations known to them.
+fn known(site: &str, stations: &[Station]) -> (Side, Side) {
+    let (mut together, mut single) = (Side::new(site), Side::new(site));
+    for who in stations.iter().rev() {
+        let known = [packet::frame(&who.sends(&who.gratuitous())).unwrap()];
+        together.work(who.port, &known, false);
+        single.work(who.port, &known, true);
+    }
+    (together, single)
+}
+
+/// The addresses of [`stations`] from which others of them can be reached.
+const FROM: [(usize, &str); 7] = [
+    (0, "10.1.1.7"),
+    (1, "10.1.2.9"),
+    (3, "10.1.3.7"),
+    (4, "10.1.4.7"),
+    (5, "10.1.1.7"),
+    (6, "198.51.100.5"),
+    (6, "203.0.113.1"),
+];
+const TO: [&str; 7] =
+    ["10.1.1.7", "10.1.2.9", "10.1.3.7", "10.1.4.7", "203.0.113.93", "203.0.113.94", "198.51.100.5"];
+
+/// Hairpins take ports, which both sides choose for themselves.
+fn is_decided_alike(&(from, to, ..): &(usize, usize, u16, bool, &str, usize, &str)) -> bool {
+    FROM[from].0 == 6 || !TO[to].starts_with("203")
+}
+
+/// Packets of few flows, so that most of a burst are of flows that earlier ones made.
+fn of_few_flows() -> impl Strategy<Value = (usize, String)> {
+    let segment = prop_oneof![
+        6 => Just("A"), 2 => Just("PA"), 2 => Just("S"), 1 => Just("SA"), 1 => Just("FA"), 1 => Just("R"), 1 => Just(""),
+    ];
+    let len = prop_oneof![6 => 0usize..40, 2 => 1390usize..1480, 1 => 1480usize..1530];
+    let words = prop_oneof![
+        8 => Just(""), 1 => Just(" df"), 1 => Just(" ttl=1"), 1 => Just(" ttl=2"), 1 => Just(" mf"), 1 => Just(" off=8"),
+        1 => Just(" opt=94040000"), 1 => Just(" badsum"), 1 => Just(" tos=184"), 1 => Just(" tos=3"),
+    ];
+    let all = (0..FROM.len(), 0..TO.len(), 1u16..3, any::<bool>(), segment, len, words);
+    all.prop_filter("decided alike", is_decided_alike).prop_map(
+        |(from, to, port, udp, segment, len, words)| {
+            let ends = format!("{}:{port} > {}:{port}", FROM[from].1, TO[to]);
+            let text = match udp {
+                true => format!("udp {ends} len={len}{words}"),
+                false => format!("tcp {ends} {segment} len={len}{words}"),
+            };
+            (from, text)
+        },
+    )
+}
+
+#[test]
+fn packets_of_known_flows_are_worked_alike() {
+    let hits = worked_alike(&format!("{SITE}{SERVICES}"));
+    assert!(hits > 1_000, "only {hits} packets were of known flows");
+}
+
+#[test]
+fn packets_without_flow_entries_are_worked_alike() {
+    let hits = worked_alike(&SITE.replace("{ id: red }", "{ id: red, flow_tracking: false }"));
+    assert!(hits > 0, "the other routing tables have flow entries");
+}
+
+/// Packets of few flows through a site, as bursts and one by one; returns how many were of known flows.
+fn worked_alike(site: &str) -> u64 {
+    let stations = stations(site);
+    let packet = (of_few_flows(), packets::damage());
+    let bursts = prop::collection::vec(prop::collection::vec(packet, 8..48), 2..8);
+    let hits = Cell::new(0);
+    let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..ProptestConfig::default() });
+    let done = runner.run(&bursts, |bursts| {
+        let (mut together, mut single) = known(site, &stations);
+        for burst in &bursts {
+            for (at, who) in stations.iter().enumerate() {
+                let frames: Vec<Vec<u8>> = burst
+                    .iter()
+                    .filter(|((from, _), _)| FROM[*from].0 == at)
+                    .take(BURST)
+                    .map(|((_, text), damage)| {
+                        packets::damaged(packet::frame(&who.sends(text)).unwrap(), damage)
+                    })
+                    .collect();
+                let (a, b) = (together.work(who.port, &frames, false), single.work(who.port, &frames, true));
+                prop_assert_eq!(a, b);
+                prop_assert_eq!(together.counted(), single.counted());
+                prop_assert_eq!(together.volumes(), single.volumes());
+            }
+        }
+        hits.set(hits.get() + together.counters.events[Event::FlowHit.index()].get());
+        Ok(())
+    });
+    done.unwrap();
+    hits.get()
 }
 
 fn inside() -> impl Strategy<Value = String> {
