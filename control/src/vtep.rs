@@ -65,6 +65,11 @@ impl VtepSet {
         expired.into_iter()
     }
 
+    /// Forgets one VTEP that was heard and is not configured. Whether there was such a one.
+    pub fn forget_learned(&mut self, vtep: Ipv4Addr) -> bool {
+        self.configured.binary_search(&vtep).is_err() && self.learned.remove(&vtep).is_some()
+    }
+
     /// Forgets learned VTEPs.
     pub fn forget(&mut self, which: impl Fn(Ipv4Addr) -> bool) {
         self.learned.retain(|vtep, _| !which(*vtep));
@@ -91,5 +96,7 @@ mod tests {
         assert_eq!(listed, expect);
         assert_eq!(set.expire(Nanos(10), Nanos(4)).collect::<Vec<_>>(), [v(2)]);
         assert_eq!(set.iter().count(), 3);
+        assert!(!set.forget_learned(v(1)) && set.forget_learned(v(3)) && !set.forget_learned(v(3)));
+        assert_eq!(set.iter().count(), 2);
     }
 }

@@ -151,6 +151,21 @@ impl Machine {
         }
     }
 
+    /// Forgets a learned VTEP that has never answered as an underlay neighbour: nothing can be sent to it, and its pinned
+    /// entry would keep its place from those who answer. One that lives is learned again with its next frame.
+    pub(super) fn forget_mute_vtep(&mut self, now: Nanos, (underlay, vtep): Key) {
+        let mut forgotten = Vec::new();
+        for (&id, attached) in &mut self.nets {
+            let is_over = attached.attachment.overlay.as_ref().is_some_and(|o| o.underlay == underlay);
+            if is_over && attached.vteps.forget_learned(vtep) {
+                forgotten.push(id);
+            }
+        }
+        for net in forgotten {
+            self.withdraw_vtep(now, net, vtep);
+        }
+    }
+
     fn withdraw_vtep(&mut self, now: Nanos, net: NetId, vtep: Ipv4Addr) {
         let Some(overlay) = self.nets.get(&net).and_then(|n| n.attachment.overlay.clone()) else { return };
         self.restart_behind(now, |n, v| (n, v) == (net, vtep));

@@ -14,7 +14,8 @@
 //! | failed | `Failed` | an answer; or the hold-down, then removed (pinned entries ask again) |
 //!
 //! On a VXLAN network a MAC is reached behind a VTEP, which the outer source of ARP frames teaches. The underlay next
-//! hop of every known VTEP is *pinned*: asked for before it is needed and never removed, so that its id stays good.
+//! hop of every known VTEP is *pinned*: asked for before it is needed and not removed while the VTEP is known, so that its id
+//! stays good. A learned VTEP that has never answered is given up, so that invented ones do not fill the table.
 //!
 //! Everything that a tenant can make grow is bounded, and each bound counts what it refuses ([`NeighbourEvent`]).
 

@@ -392,13 +392,33 @@ fn a_silent_learned_vtep_is_forgotten_and_a_configured_one_is_not() {
     let mut w = World::new();
     w.arp(2, "10.1.2.9", mac(2, 9), Some("172.31.9.1"), true);
     w.arp(2, "10.1.2.7", mac(2, 7), Some("172.31.1.1"), true);
+    w.arp(UNDERLAY, "172.31.9.1", mac(31, 9), None, true);
     let vteps = |w: &World| w.machine.remote_vteps(w.now).filter(|v| v.net == NetId(2)).count();
-    assert_eq!(vteps(&w), 3);
+    w.until(500_000);
+    assert_eq!(vteps(&w), 3, "it has answered once: its host may come back");
     w.until(700_000);
     assert_eq!(vteps(&w), 2);
     let hop = w.machine.neighbours(w.now).find(|n| n.ip == ip("172.31.9.1"));
     assert!(hop.is_none(), "its underlay neighbour is kept no longer: {hop:?}");
     assert!(w.machine.neighbours(w.now).any(|n| n.ip == ip("172.31.1.1") && n.pinned));
+}
+
+#[test]
+fn learned_vteps_that_never_answer_do_not_keep_the_table_full() {
+    let mut w = World::with(Limits::default(), 32);
+    w.configure(networks("172.31.0.1"));
+    w.arp(UNDERLAY, "172.31.1.1", mac(31, 1), None, true);
+    for host in 0..128 {
+        let vtep = format!("172.31.{}.{}", 3 + host % 8, 1 + host / 8);
+        w.arp(2, "10.1.2.9", mac(2, 9), Some(&vtep), true);
+    }
+    w.arp(3, "10.1.3.7", mac(3, 7), Some("172.31.1.1"), true);
+    assert!(w.count(E::TableFull) > 0 && w.reach(3, "10.1.3.7") == "none");
+    w.until(60_000);
+    let vteps: Vec<_> = w.machine.remote_vteps(w.now).filter(|v| v.net == NetId(2)).collect();
+    assert!(vteps.len() == 2 && vteps.iter().all(|v| v.configured), "{vteps:?}");
+    w.arp(3, "10.1.3.7", mac(3, 7), Some("172.31.1.1"), true);
+    assert!(w.reach(3, "10.1.3.7").starts_with("02:00:00:01:03:07 at 172.31.1.1"));
 }
 
 #[test]

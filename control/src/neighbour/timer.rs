@@ -146,6 +146,7 @@ impl Machine {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let was_unresolved = entry.is_unresolved();
         let mac = entry.mac.take();
+        let is_mute = mac.is_none() && entry.confirmed.is_none();
         entry.state = State::Failed;
         entry.silent = true;
         entry.written = None;
@@ -163,6 +164,9 @@ impl Machine {
         self.silence_changed = true;
         self.bump(NeighbourEvent::Failed, 1);
         self.schedule(key, Nanos(now.0 + HOLD_DOWN.0));
+        if is_mute && self.pins.contains_key(&key) {
+            self.forget_mute_vtep(now, key);
+        }
     }
 
     /// Forgets what was known and asks again.
