@@ -1,6 +1,6 @@
 //! The short way: common packets ([`Express`]) of flows that are known, or need none, to next hops that are known. Nearly all
-//! packets take it, at half of the instructions of the general way, with the same result in every byte and counter; what it
-//! does not take, it leaves untouched to that (docs/adr/0012-short-way.md).
+//! packets take it, with the same result in every byte and counter; what it does not take, it leaves untouched to the general
+//! way (docs/adr/0012-short-way.md).
 
 use std::net::Ipv4Addr;
 
