@@ -1,5 +1,6 @@
 //! The control thread and its tools.
 
+pub mod balance;
 pub mod cli;
 pub mod compile;
 pub mod config;

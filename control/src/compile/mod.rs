@@ -20,7 +20,10 @@ use tidegate_fastpath::{
 
 use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
 pub use self::{nets::mac_of, routes::RouteView};
-use crate::state::{Desired, NetKey};
+use crate::{
+    config::BackendKey,
+    state::{Desired, NetKey},
+};
 
 /// What the machine says and no configuration knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Facts {
     /// Next hops that do not answer. Routes by them are not in force; whoever keeps this set goes on asking for
     /// [`Compiled::next_hops`], or they never come back.
     pub unreachable: HashSet<(NetId, Ipv4Addr)>,
+    /// Backends of listeners that are down.
+    pub down: HashSet<BackendKey>,
 }
 
 /// A port as the machine has it.

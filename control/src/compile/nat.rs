@@ -162,7 +162,8 @@ fn resolve(
                 to_first: service.target_first,
                 allowed: service.allowed,
             }),
-            Service::Snat(_) => {}
+            // What it takes is held; nobody serves it yet.
+            Service::Listener(_) | Service::Snat(_) => {}
         }
     }
     forwards.sort_unstable_by_key(|forward| forward.slice);
@@ -218,7 +219,7 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
                 }
             }
             Service::Eip(eip) => vpc.eips.extend(desired.vip(&eip.vip).map(|vip| (eip.vm.address, vip))),
-            Service::PortForward(_) => {}
+            Service::PortForward(_) | Service::Listener(_) => {}
         }
     }
     vpcs.into_iter().filter_map(|(vpc, Gathered { mut eips, mut by_net, rest, vips })| {

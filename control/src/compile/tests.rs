@@ -44,7 +44,11 @@ fn desired(text: &str, previous: Option<&Desired>) -> Desired {
 
 fn facts() -> Facts {
     let port = |n: u64| PortFact { mac: MacAddr::from_u64(0x0200_0000_0000 + n), up: true };
-    Facts { ports: HashMap::from([(PortId(0), port(1)), (PortId(1), port(2))]), unreachable: HashSet::new() }
+    Facts {
+        ports: HashMap::from([(PortId(0), port(1)), (PortId(1), port(2))]),
+        unreachable: HashSet::new(),
+        ..Facts::default()
+    }
 }
 
 fn id(text: &str) -> Id {

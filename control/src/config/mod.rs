@@ -5,6 +5,7 @@
 //! the file) → `check` (what it means) → [`Config`]. No step stops at the first problem, and none panics on any input.
 //! Nothing here reads anything but the one file, and nothing here keeps state: the same text gives the same answer.
 
+pub mod balance;
 mod check;
 pub mod manual;
 pub mod nat;
@@ -29,6 +30,7 @@ use tidegate_fastpath::{
 pub(crate) use self::check::is_subnet_address;
 use self::problem::Found;
 pub use self::{
+    balance::{Backend, BackendKey, Listener, LoadBalancer},
     check::VXLAN_OVERHEAD,
     nat::{Eip, Nic, PortForward, Snat, Vip},
     problem::{Problem, Problems},
@@ -93,6 +95,8 @@ pub struct Config {
     pub eips: Vec<Eip>,
     /// Ports of VIPs to ports of VMs.
     pub port_forwards: Vec<PortForward>,
+    /// Listeners on VIPs.
+    pub load_balancers: Vec<LoadBalancer>,
 }
 
 /// A logical core as DPDK numbers it.

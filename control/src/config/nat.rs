@@ -9,7 +9,7 @@ use tidegate_fastpath::{
     types::MacAddr,
 };
 
-use super::{Config, Id};
+use super::{Config, Id, Listener};
 
 /// A NIC of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +172,8 @@ pub enum Service<'a> {
     Eip(&'a Eip),
     /// A port forward.
     PortForward(&'a PortForward),
+    /// A listener of a load balancer.
+    Listener(&'a Listener),
 }
 
 impl<'a> Service<'a> {
@@ -181,6 +183,7 @@ impl<'a> Service<'a> {
             Service::Snat(_) => Share::Rest,
             Service::Eip(_) => Share::Whole,
             Service::PortForward(forward) => Share::Slice(forward.slice),
+            Service::Listener(listener) => Share::Slice(listener.slice),
         }
     }
 
@@ -190,6 +193,7 @@ impl<'a> Service<'a> {
             Service::Snat(snat) => &snat.id,
             Service::Eip(eip) => &eip.id,
             Service::PortForward(forward) => &forward.id,
+            Service::Listener(listener) => &listener.id,
         }
     }
 
@@ -199,6 +203,7 @@ impl<'a> Service<'a> {
             Service::Snat(snat) => &snat.vpc,
             Service::Eip(eip) => &eip.vm.vpc,
             Service::PortForward(forward) => &forward.vm.vpc,
+            Service::Listener(listener) => &listener.vpc,
         }
     }
 
@@ -208,6 +213,7 @@ impl<'a> Service<'a> {
             Service::Snat(snat) => &snat.vips,
             Service::Eip(eip) => std::slice::from_ref(&eip.vip),
             Service::PortForward(forward) => std::slice::from_ref(&forward.vip),
+            Service::Listener(listener) => std::slice::from_ref(&listener.vip),
         }
     }
 }
@@ -217,7 +223,13 @@ impl Config {
     pub fn services(&self) -> impl Iterator<Item = Service<'_>> {
         let snats = self.snats.iter().map(Service::Snat);
         let eips = self.eips.iter().map(Service::Eip);
-        snats.chain(eips).chain(self.port_forwards.iter().map(Service::PortForward))
+        let forwards = self.port_forwards.iter().map(Service::PortForward);
+        snats.chain(eips).chain(forwards).chain(self.listeners().map(Service::Listener))
+    }
+
+    /// The listeners of all load balancers.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.load_balancers.iter().flat_map(|balancer| &balancer.listeners)
     }
 }
 

@@ -2,6 +2,7 @@
 //! comment is what `docs/config.md` says about it. Addresses and the like are kept as text, so that a wrong one is
 //! reported by the check beside all others. Nothing past `check` sees these types.
 
+mod balance;
 mod log;
 mod nat;
 
@@ -9,6 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    balance::{
+        RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, RawPersistence,
+    },
     log::{RawIpfix, RawNatLog},
     nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
 };
@@ -72,6 +76,21 @@ pub(crate) mod range {
     pub(crate) const NAT_UDP_DEFAULT: u64 = 300;
     pub(crate) const NAT_ICMP_DEFAULT: u64 = 60;
     pub(crate) const NAT_OTHER_DEFAULT: u64 = 600;
+    pub(crate) const BACKENDS_MAX: u64 = 1000;
+    pub(crate) const WEIGHT_MAX: u64 = 256;
+    pub(crate) const WEIGHT_DEFAULT: u64 = 100;
+    pub(crate) const CONNECTIONS_MAX: u64 = 10_000_000;
+    pub(crate) const CONNECTIONS_DEFAULT: u64 = 200_000;
+    pub(crate) const SLOW_START_MAX: u64 = 3600;
+    pub(crate) const PERSISTENCE_DEFAULT: u64 = 60;
+    pub(crate) const ACCESS_MAX: u64 = 5000;
+    pub(crate) const HEALTH_S_MAX: u64 = 3600;
+    pub(crate) const HEALTH_INTERVAL_DEFAULT: u64 = 5;
+    pub(crate) const HEALTH_TIMEOUT_DEFAULT: u64 = 2;
+    pub(crate) const HEALTH_COUNT_MAX: u64 = 100;
+    pub(crate) const HEALTHY_DEFAULT: u64 = 2;
+    pub(crate) const UNHEALTHY_DEFAULT: u64 = 6;
+    pub(crate) const HEALTH_EXPECT_DEFAULT: [&str; 2] = ["2xx", "3xx"];
     pub(crate) const OBSERVATION_DOMAIN_MAX: u64 = u32::MAX as u64;
     pub(crate) const OBSERVATION_DOMAIN_DEFAULT: u64 = 1;
 }
@@ -122,9 +141,10 @@ pub struct RawConfig {
     /// Ports of a VIP to ports of a VM.
     #[serde(default)]
     pub port_forwards: Vec<RawPortForward>,
-    /// Listeners on a VIP.
-    #[schemars(extend("x-unbuilt" = "load balancing"))]
-    pub load_balancers: Option<Unbuilt>,
+    /// Listeners on VIPs, each with VMs that answer.
+    #[serde(default)]
+    #[schemars(length(max = 10_000))]
+    pub load_balancers: Vec<RawLoadBalancer>,
     /// Token buckets per VIP and VIP port.
     #[schemars(extend("x-unbuilt" = "bandwidth limits"))]
     pub qos: Option<Unbuilt>,

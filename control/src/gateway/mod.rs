@@ -35,6 +35,7 @@ use tidegate_fastpath::{
 use self::ring::RingSide;
 pub use self::{restart::restart_problems, ring::Punted};
 use crate::{
+    balance::{self, Healths},
     compile::{Compiled, Facts, PortFact, compile},
     config::{self, Config, Id, Problems, Timeouts},
     neighbour::{Limits, Machine, Timing},
@@ -72,6 +73,7 @@ pub struct Gateway {
     facts: Facts,
     /// Facts by port id, from which `facts` is made whenever ports are numbered.
     ports: HashMap<Id, PortFact>,
+    healths: Healths,
     compiled: Compiled,
     tables: Writer<Tables>,
     machine: Machine,
@@ -139,6 +141,7 @@ impl Gateway {
             desired,
             facts: Facts::default(),
             ports,
+            healths: Healths::default(),
             compiled: Compiled::default(),
             tables,
             machine: Machine::new(neighbours, limits, seed),
@@ -162,6 +165,7 @@ impl Gateway {
             return Err(Problems(refused));
         }
         self.desired = self.desired.next(config);
+        self.healths.keep(self.desired.config());
         survive::label(&self.desired, &self.flows);
         self.rebuild(now);
         Ok(self.generation())
@@ -204,6 +208,18 @@ impl Gateway {
             self.ports = ports;
             self.rebuild(now);
         }
+    }
+
+    /// Tells which backends answer. Recompiles if one went up or down; that is in force with the workers' next bursts.
+    pub fn set_health(&mut self, reports: impl IntoIterator<Item = balance::Report>, now: Nanos) {
+        if self.healths.report(reports, now) {
+            self.rebuild(now);
+        }
+    }
+
+    /// The states of backends that were told.
+    pub fn healths(&self) -> &Healths {
+        &self.healths
     }
 
     /// The configuration in force.
@@ -293,7 +309,7 @@ impl Gateway {
     /// Compiles, publishes, and tells the neighbour machine.
     fn rebuild(&mut self, now: Nanos) {
         let ports = numbered(&self.ports, &self.desired);
-        let facts = Facts { ports, unreachable: self.unreachable() };
+        let facts = Facts { ports, unreachable: self.unreachable(), down: self.healths.down() };
         let compiled = compile(&self.desired, &facts, Some(&self.compiled));
         self.publish(facts, compiled, now);
     }

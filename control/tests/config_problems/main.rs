@@ -1,6 +1,7 @@
 //! Each mistake in a document, and the line that says so. The document is right but for the change of the case.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
+mod balance;
 mod host;
 mod nat;
 mod route;

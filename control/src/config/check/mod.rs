@@ -1,6 +1,7 @@
 //! What a document means: [`RawConfig`] to [`Config`], with everything that is wrong. One file per kind of object. What is
 //! missing or of the wrong type was reported by [`shape`](super::shape) and is passed over here.
 
+mod balance;
 mod gateway;
 mod log;
 mod network;
@@ -66,6 +67,7 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
             snats: services.snats.into_items(),
             eips: services.eips.into_items(),
             port_forwards: services.port_forwards.into_items(),
+            load_balancers: services.load_balancers.into_items(),
         }),
         _ => Err(report.found.into_problems()),
     }

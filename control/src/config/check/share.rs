@@ -1,6 +1,7 @@
 //! Who may be on a VIP beside whom: one VPC, and no two services that take the same. What is wrong names both.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt,
 };
@@ -11,18 +12,18 @@ use crate::config::{Id, Vip, VpcNetwork, nat::Share};
 /// An object as the problem of another one names it.
 #[derive(Clone, Debug)]
 pub(super) struct Party {
-    section: &'static str,
+    section: Cow<'static, str>,
     index: usize,
     id: Option<String>,
 }
 
 impl Party {
-    pub(super) fn of(section: &'static str, at: At<'_>) -> Party {
-        Party { section, index: at.index.unwrap_or_default(), id: at.id.map(str::to_owned) }
+    pub(super) fn of(section: impl Into<Cow<'static, str>>, at: At<'_>) -> Party {
+        Party { section: section.into(), index: at.index.unwrap_or_default(), id: at.id.map(str::to_owned) }
     }
 
     fn at(&self) -> At<'_> {
-        At { section: self.section, index: Some(self.index), id: self.id.as_deref() }
+        At { section: &self.section, index: Some(self.index), id: self.id.as_deref() }
     }
 }
 
@@ -39,6 +40,8 @@ pub(super) struct Claim {
     party: Party,
     /// Where it names the VIP.
     key: String,
+    /// Where it names its ports.
+    ports: &'static str,
     vip: String,
     share: Share,
     /// Whose VMs it serves, as far as that is known.
@@ -47,14 +50,19 @@ pub(super) struct Claim {
 
 impl Claim {
     pub(super) fn new(
-        section: &'static str,
+        section: impl Into<Cow<'static, str>>,
         at: At<'_>,
         key: String,
         vip: &str,
         share: Share,
         vpc: Option<Id>,
     ) -> Claim {
-        Claim { party: Party::of(section, at), key, vip: vip.to_owned(), share, vpc }
+        Claim { party: Party::of(section, at), key, ports: "ports", vip: vip.to_owned(), share, vpc }
+    }
+
+    /// The same, with its ports under another key.
+    pub(super) fn with_ports_at(self, ports: &'static str) -> Claim {
+        Claim { ports, ..self }
     }
 }
 
@@ -143,7 +151,7 @@ fn slices(claims: &[&Claim], report: &mut Report) {
     for (later, earlier) in found {
         let (claim, other) = (claims[later], claims[earlier]);
         let what = format!("of {} overlaps {} of {}", claim.vip, other.share, other.party);
-        report.add(claim.party.at(), "ports", claim.share, what, "set them apart, or use another VIP");
+        report.add(claim.party.at(), claim.ports, claim.share, what, "set them apart, or use another VIP");
     }
 }
 

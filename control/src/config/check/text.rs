@@ -201,3 +201,34 @@ pub(super) fn device(text: &str) -> Result<String, Wrong> {
     }
     Ok(text.to_owned())
 }
+
+/// The path of a URL as it is sent.
+pub(super) fn url_path(text: &str) -> Result<String, Wrong> {
+    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("is no path of a URL", "begin with /, and write other than visible ASCII as %XX");
+    }
+    Ok(text.to_owned())
+}
+
+/// What a `Host` header says.
+pub(super) fn http_host(text: &str) -> Result<String, Wrong> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    if text.is_empty() || !text.bytes().all(legal) {
+        return wrong("is no host name", "give a name or an address, with a port where that is needed");
+    }
+    Ok(text.to_owned())
+}
+
+/// HTTP status codes: one, a range, or a class.
+pub(super) fn status_codes(text: &str) -> Result<(u16, u16), Wrong> {
+    let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+    let code = |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..600).contains(code));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (class, code(first), code(last)) {
+        (Some(class @ 1..=5), ..) => Ok((class * 100, class * 100 + 99)),
+        (None, Some(first), Some(last)) if first <= last => Ok((first, last)),
+        _ => {
+            wrong("is no HTTP status code", "give one as in 204, a range as in 200-299 or a class as in 2xx")
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! `nics`, `vips`, `snats`, `eips` and `port_forwards`: each object by itself. Whether they get along is [`share`].
+//! `nics`, `vips`, `snats`, `eips` and `port_forwards`: each object by itself. Whether they get along is [`share`];
+//! `load_balancers` are in [`balance`](super::balance).
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -10,7 +11,7 @@ use super::{
     text,
 };
 use crate::config::{
-    Eip, Id, Nic, PortForward, PublicNetwork, Snat, Vip, Vpc, VpcNetwork,
+    Eip, Id, LoadBalancer, Nic, PortForward, PublicNetwork, Snat, Vip, Vpc, VpcNetwork,
     nat::{PortRange, Share, Vm},
     raw::{RawConfig, RawEip, RawNic, RawPortForward, RawSnat, RawVip, range as r},
 };
@@ -23,6 +24,7 @@ pub(super) struct Services {
     pub(super) snats: Known<Snat>,
     pub(super) eips: Known<Eip>,
     pub(super) port_forwards: Known<PortForward>,
+    pub(super) load_balancers: Known<LoadBalancer>,
 }
 
 /// What services refer to.
@@ -53,8 +55,9 @@ impl<'a> Check<'a> {
         let snats = self.snats(&raw.snats, &vips, &mut shares, report);
         let eips = self.eips(&raw.eips, &nics, &vips, &mut shares, report);
         let port_forwards = self.port_forwards(&raw.port_forwards, &nics, &vips, &mut shares, report);
+        let load_balancers = self.load_balancers(&raw.load_balancers, &nics, &vips, &mut shares, report);
         shares.check(&vips, &self.by_vpc, report);
-        Services { nics, vips, snats, eips, port_forwards }
+        Services { nics, vips, snats, eips, port_forwards, load_balancers }
     }
 
     fn nics(&self, raw: &[RawNic], report: &mut Report) -> Known<Nic> {
@@ -261,7 +264,7 @@ impl<'a> Check<'a> {
     }
 
     /// The VM of a service.
-    fn vm(&self, at: At<'_>, by: Named<'_>, nics: &Known<Nic>, report: &mut Report) -> Option<Vm> {
+    pub(super) fn vm(&self, at: At<'_>, by: Named<'_>, nics: &Known<Nic>, report: &mut Report) -> Option<Vm> {
         match (by.nic.as_deref(), by.vpc.as_deref(), by.address.as_deref()) {
             (nic @ Some(_), None, None) => {
                 let nic = nics.refer(at, "nic", nic, "nics", report)?;
@@ -311,10 +314,10 @@ impl<'a> Check<'a> {
 
 /// How a service names its VM.
 #[derive(Clone, Copy)]
-struct Named<'a> {
-    nic: &'a Option<String>,
-    vpc: &'a Option<String>,
-    address: &'a Option<String>,
+pub(super) struct Named<'a> {
+    pub(super) nic: &'a Option<String>,
+    pub(super) vpc: &'a Option<String>,
+    pub(super) address: &'a Option<String>,
 }
 
 /// Refuses an address that no VM on the network can have.

@@ -71,6 +71,10 @@ fn row(free: &VipRow, service: Service<'_>) -> VipRow {
             let to = format!("{}:{}", forward.vm.address, forward.target());
             ("port_forward", to, (forward.allowed.prefix_len() > 0).then(|| forward.allowed.to_string()))
         }
+        Service::Listener(listener) => {
+            let backends = listener.backends.len();
+            ("listener", format!("{backends} backends of {}", listener.balancer), None)
+        }
     };
     VipRow {
         vpc: Some(service.vpc().to_string()),
