@@ -137,7 +137,7 @@ enum Stop {
     Turn(Program),
     /// An ICMP error about a translated packet, which came from this side.
     Related(Side),
-    /// A fragment without ports of a translated flow; the first one has not come yet.
+    /// A fragment without ports, of a flow that goes by them; the first one has not come yet.
     NoPorts,
     /// ICMP for a public address on this network, of no VM.
     Ping(NetId),
@@ -382,7 +382,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<PortId, Stop> {
         let program = self.program(round, packet)?;
-        if packet.ip.is_fragment() && fragment::has_ports(&program, packet) {
+        if packet.ip.is_fragment() && fragment::goes_by_ports(round.tables, &program, packet) {
             self.note_fragment(round, packet);
         }
         self.apply(round.tables, &program, buffer, packet)

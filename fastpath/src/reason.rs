@@ -211,7 +211,7 @@ reasons! {
         LogFull = "log_full",
         /// Translated packets that went on to another address of ours.
         Hairpin = "hairpin",
-        /// Fragmented datagrams of translated flows whose ports were noted.
+        /// Fragmented datagrams whose ports were noted: of translated flows, and of VMs that a service leads to.
         FragmentNoted = "fragment_noted",
         /// Fragmented datagrams whose ports were not noted: too many per second, or no room in the flow table.
         FragmentNotNoted = "fragment_not_noted",

@@ -195,6 +195,8 @@ struct Gathered {
     rest: Option<Arc<Snat>>,
     /// Its VIPs: a VM that no EIP or SNAT serves reaches each from that VIP itself.
     vips: HashMap<VipId, Ipv4Addr>,
+    /// VMs that port forwards lead to, with the protocol.
+    served: Vec<(Ipv4Addr, u8)>,
 }
 
 /// How the packets of each VPC with services leave.
@@ -219,17 +221,28 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
                 }
             }
             Service::Eip(eip) => vpc.eips.extend(desired.vip(&eip.vip).map(|vip| (eip.vm.address, vip))),
-            Service::PortForward(_) | Service::Listener(_) => {}
+            Service::PortForward(forward) => {
+                vpc.served.push((forward.vm.address, forward.slice.protocol));
+            }
+            Service::Listener(_) => {}
         }
     }
-    vpcs.into_iter().filter_map(|(vpc, Gathered { mut eips, mut by_net, rest, vips })| {
+    vpcs.into_iter().filter_map(|(vpc, Gathered { mut eips, mut by_net, rest, vips, mut served })| {
         eips.sort_unstable();
         by_net.sort_unstable_by_key(|(net, _)| *net);
         let itself =
             |vip| Arc::new(Snat { vips: [vip].into(), blocks_per_vm: BLOCKS_PER_VM_DEFAULT, hairpin: true });
         let mut hairpin: Vec<_> = vips.into_iter().map(|(vip, address)| (address, itself(vip))).collect();
         hairpin.sort_unstable_by_key(|(address, _)| *address);
-        let exit = Exit { eips: eips.into(), by_net: by_net.into(), rest, hairpin: hairpin.into() };
+        served.sort_unstable();
+        served.dedup();
+        let exit = Exit {
+            eips: eips.into(),
+            by_net: by_net.into(),
+            rest,
+            hairpin: hairpin.into(),
+            served: served.into(),
+        };
         Some((desired.vrf(&TableKey::Vpc(vpc.clone()))?, exit))
     })
 }

@@ -263,7 +263,7 @@ pub struct RawLimits {
     /// Places in each ring between a worker and the control thread; 16 times as many in the one of `nat_log`.
     #[schemars(range(min = r::RING_MIN, max = r::RING_MAX), extend("default" = r::RING_DEFAULT))]
     pub ring: Option<u64>,
-    /// Packets that each worker keeps while neighbours are resolved; a quarter as many more of VMs that moved.
+    /// Packets that each worker keeps while neighbours are resolved; a quarter as many more of VMs that moved, and of fragments whose first one has not come.
     #[schemars(range(min = 0, max = r::HELD_MAX), extend("default" = r::HELD_DEFAULT))]
     pub held_packets: Option<u64>,
     /// ICMP errors that each worker sends per second (RFC 1812 §4.3.2.8).

@@ -87,7 +87,7 @@ catalog! {
     PUNTS = Counter "tidegate_punts_total" ["reason", "worker"];
     /// What else happened in the packet path.
     EVENTS = Counter "tidegate_events_total" ["event", "worker"];
-    /// Packets that wait for a neighbour, or for a move to be followed.
+    /// Packets that wait for a neighbour, for a move to be followed, or for the first fragment of their datagram.
     HELD = Gauge "tidegate_held_packets" ["worker"];
 
     /// TSC cycles in rounds that received something (`busy`) or nothing (`idle`).

@@ -137,7 +137,7 @@ pub struct BooksRow {
     pub drops: u64,
     /// Packets handed to control.
     pub punts: u64,
-    /// Packets that wait for a neighbour, or for a move to be followed.
+    /// Packets that wait for a neighbour, for a move to be followed, or for the first fragment of their datagram.
     pub held: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The first packet of a flow: decide, and remember the decision.
 
-use super::{Engine, Packet, Round, Stop, fragment::has_ports, wait::Waited};
+use super::{Engine, Packet, Round, Stop, fragment::goes_by_ports, wait::Waited};
 use crate::{
     buffer::Buffer,
     channel::Notice,
@@ -11,6 +11,7 @@ use crate::{
         ingress::Origin,
         route::{self, Decision},
     },
+    table::Tables,
     types::Nanos,
 };
 
@@ -83,9 +84,7 @@ impl<B: Buffer> Engine<B> {
             self.counters.event(Event::FlowMiss);
         }
         let Decided { program, lasting } = self.decide(round, packet)?;
-        // Other datagrams of the same hosts may be of other flows.
-        let of_datagram = packet.key.is_fragment() && has_ports(&program, packet);
-        if lasting && !of_datagram {
+        if lasting && !is_of_datagram(round.tables, &program, packet) {
             let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowLearn);
         }
@@ -101,7 +100,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<Program, Stop> {
         let Decided { program, lasting } = self.decide(round, packet)?;
-        if lasting && self.entry(packet).is_some() {
+        if lasting && !is_of_datagram(round.tables, &program, packet) && self.entry(packet).is_some() {
             let learned = self.flows.relearn(&packet.key, packet.hash, program, round.now.tick());
             self.count_learned(round.now, packet, learned, Event::FlowRedecide);
         }
@@ -127,4 +126,9 @@ impl<B: Buffer> Engine<B> {
             Err(NotLearned::Busy) => self.counters.event(Event::FlowBusy),
         }
     }
+}
+
+/// Whether a decision is for the fragments of one datagram alone: others of the same hosts may be of other flows.
+fn is_of_datagram(tables: &Tables, program: &Program, packet: &Packet) -> bool {
+    packet.key.is_fragment() && goes_by_ports(tables, program, packet)
 }

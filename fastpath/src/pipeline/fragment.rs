@@ -1,6 +1,7 @@
-//! Fragments of translated flows. Only the first fragment of a datagram has ports. It goes by its flow entry and leaves a
-//! note, a short-lived entry of its own: which ports this datagram (RFC 791: addresses, protocol, identification) has. The
-//! others read the note; those that come before it wait for it, within bounds of number and time.
+//! Fragments of flows that are translated by their ports, and of those that may be: what a VM sends that a service leads to.
+//! Only the first fragment of a datagram has ports. It goes by its flow entry and leaves a note, a short-lived entry of its
+//! own: which ports this datagram (RFC 791: addresses, protocol, identification) has. The others read the note; those that
+//! come before it wait for it, within bounds of number and time.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +14,7 @@ use crate::{
     },
     io::Io,
     reason::Event,
-    table::neighbour::NeighbourId,
+    table::{Tables, fib::Hop, neighbour::NeighbourId},
     types::NetId,
     wire::translate::Side,
 };
@@ -61,8 +62,20 @@ impl<B: Buffer> Engine<B> {
 }
 
 /// Whether what is done with fragments depends on the ports of their datagram.
-pub(super) const fn has_ports(program: &Program, packet: &Packet) -> bool {
-    program.translation.is_session() || packet.turned > 0
+#[cold]
+#[inline(never)]
+pub(super) fn goes_by_ports(tables: &Tables, program: &Program, packet: &Packet) -> bool {
+    program.translation.is_session() || packet.turned > 0 || may_answer(tables, packet)
+}
+
+/// Whether a packet, by all but its ports, may answer what a service led to its VM: that leaves by the service, whatever
+/// route or address of its own the VM has there.
+pub(super) fn may_answer(tables: &Tables, packet: &Packet) -> bool {
+    let Packet { key, vrf, .. } = packet;
+    tables.vrf(*vrf).is_some_and(|vrf| {
+        vrf.exit.as_ref().is_some_and(|exit| exit.serves(key.source(), key.protocol()))
+            && matches!(vrf.fib.lookup(key.destination()), Hop::Via(..) | Hop::Leak(_) | Hop::Exit)
+    })
 }
 
 /// The key of the note about a packet's datagram: of fragments, with the identification in place of the ports.

@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Engine, Packet, Round, Stop};
+use super::{Engine, Packet, Round, Stop, fragment};
 use crate::{
     buffer::Buffer,
     flow::{
@@ -66,7 +66,7 @@ impl<B: Buffer> Engine<B> {
         let leave = exit.leave(packet.origin.net, key.source(), key.destination());
         if key.is_fragment() {
             match (self.as_first_fragment(round, packet), leave) {
-                (Err(Stop::NoPorts), Some(Leave::Eip(_))) => {}
+                (Err(Stop::NoPorts), Some(Leave::Eip(_))) if !fragment::may_answer(tables, packet) => {}
                 (done, _) => return done,
             }
         }
@@ -91,9 +91,10 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// The program of a packet that answers a port forward, or the way out of an error about one, where a configured route leads elsewhere: such routes are for what
-    /// the VPC sends by itself. Its own networks and blackholes come first, so that nobody outside leads astray what goes
-    /// between VMs by a source address that is inside. Cost where it is none: two lookups, in VPCs with services.
+    /// The program of a packet that answers a port forward, or the way out of an error about one, where a configured route
+    /// leads elsewhere: such routes are for what the VPC sends by itself. Its own networks and blackholes come first, so that
+    /// nobody outside leads astray what goes between VMs by a source address that is inside. Cost where it is none: two
+    /// lookups, in VPCs with services.
     #[inline(always)]
     pub(super) fn answer_of_forward(
         &mut self,
@@ -127,9 +128,9 @@ impl<B: Buffer> Engine<B> {
             return Err(Stop::Related(Side::Source));
         }
         if packet.key.is_fragment() {
-            // Without a note, and of other services, they go as the routes say.
-            let first = self.as_first_fragment(round, packet).ok();
-            return Ok(first.filter(|first| first.translation.service() == Service::Forward));
+            // It goes where its first one goes, be that by the route.
+            let by_ports = fragment::may_answer(round.tables, packet);
+            return by_ports.then(|| self.as_first_fragment(round, packet)).transpose();
         }
         let known = self.flows.find(&packet.key).map(|(_, program)| program);
         let answers = |known: &Program| {

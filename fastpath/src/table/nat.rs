@@ -155,6 +155,8 @@ pub struct Exit {
     /// By what a VM that no EIP or SNAT serves reaches a VIP of its own VPC (hairpin): from that VIP itself. Sorted by the
     /// VIP's address.
     pub hairpin: Box<[(Ipv4Addr, Arc<Snat>)]>,
+    /// VMs that a service leads to by ports (a port forward), each with the IP protocol. Sorted.
+    pub served: Box<[(Ipv4Addr, u8)]>,
 }
 
 /// How a packet leaves.
@@ -178,6 +180,11 @@ impl Exit {
             Some(&self.hairpin[at].1)
         };
         of_net.or(self.rest.as_ref()).or_else(hairpin).map(|snat| Leave::Snat(snat))
+    }
+
+    /// Whether a service leads to ports of this VM and protocol: what it sends may be an answer, and only its ports say so.
+    pub fn serves(&self, vm: Ipv4Addr, protocol: u8) -> bool {
+        self.served.binary_search(&(vm, protocol)).is_ok()
     }
 }
 

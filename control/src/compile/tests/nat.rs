@@ -88,6 +88,9 @@ fn a_vm_leaves_by_its_eip_then_its_network_then_its_vpc() {
     assert_eq!(leave("vpc-1", b, "10.1.2.6", out), "behind v1 with 1");
     assert_eq!(leave("vpc-2", c, "10.1.1.5", out), "as it is");
     assert_eq!(leave("vpc-2", c, "10.1.1.5", ip("203.0.113.95")), "behind v3 with 32", "hairpin");
+    let serves = |vpc, vm, protocol| exit(vpc).serves(ip(vm), protocol);
+    assert!(serves("vpc-2", "10.1.1.5", 17) && !serves("vpc-2", "10.1.1.5", 6));
+    assert!(!serves("vpc-2", "10.1.1.6", 17) && !serves("vpc-1", "10.1.1.6", 17), "no service leads there");
 }
 
 #[test]
@@ -322,7 +325,7 @@ fn told(config: crate::config::Config) -> BTreeMap<String, String> {
             let mut by_net: Vec<_> =
                 exit.by_net.iter().map(|(net, s)| (desired.net_key(*net).unwrap(), s)).collect();
             by_net.sort_by_key(|(net, _)| *net);
-            format!("{:?} {by_net:?} {:?} {:?}", exit.eips, exit.rest, exit.hairpin)
+            format!("{:?} {by_net:?} {:?} {:?} {:?}", exit.eips, exit.rest, exit.hairpin, exit.served)
         });
         let mut routes: Vec<String> =
             compiled.routes(vrf).iter().map(|r| format!("{:?}", r.view(&desired))).collect();
