@@ -57,7 +57,6 @@ fn what_is_not_built_is_refused_each_by_its_name() {
         "qos",
         "security_groups",
         "load_balancers[0].listeners[0].protocol",
-        "load_balancers[0].listeners[0].health_check.kind",
     ];
     assert_eq!(paths, unbuilt);
     assert!(problems.iter().all(|p| p.what.contains("which this version does not have yet")));

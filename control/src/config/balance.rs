@@ -177,7 +177,12 @@ pub enum Probe {
     /// A TCP connection.
     Tcp,
     /// A datagram; an ICMP error is a failure.
-    Udp,
+    Udp {
+        /// What it holds; may be empty.
+        send: String,
+        /// How the answer must begin; `None` where none is needed.
+        answer: Option<String>,
+    },
     /// A request over HTTP/1.1.
     Http {
         /// `HEAD` or `GET`.

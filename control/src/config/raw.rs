@@ -88,6 +88,7 @@ pub(crate) mod range {
     pub(crate) const HEALTH_INTERVAL_DEFAULT: u64 = 5;
     pub(crate) const HEALTH_TIMEOUT_DEFAULT: u64 = 2;
     pub(crate) const HEALTH_COUNT_MAX: u64 = 100;
+    pub(crate) const HEALTH_DATAGRAM_MAX: u64 = 512;
     pub(crate) const HEALTHY_DEFAULT: u64 = 2;
     pub(crate) const UNHEALTHY_DEFAULT: u64 = 6;
     pub(crate) const HEALTH_EXPECT_DEFAULT: [&str; 2] = ["2xx", "3xx"];

@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
+    health::Health,
     place::Place,
     port::{self, Ports},
     reload, server,
@@ -59,6 +60,7 @@ pub(super) struct Control<'a, P> {
 /// What lives as long as one run of the loop.
 struct Run {
     delivery: Delivery,
+    health: Health,
     servers: Vec<JoinHandle<()>>,
     watch: Watch,
     nat_log: NatLogger,
@@ -133,8 +135,17 @@ impl<P: Ports> Control<'_, P> {
         let delivery = Delivery::new(self.place.socket.clone(), std::mem::take(&mut self.fresh));
         let hangup = signal(SignalKind::hangup())?;
         let nat_log = NatLogger::new(Arc::clone(&self.shared.nat_log));
-        let mut run = Run { delivery, servers, watch: Watch::default(), nat_log, every_second, hangup };
+        let mut run = Run {
+            delivery,
+            health: Health::new(),
+            servers,
+            watch: Watch::default(),
+            nat_log,
+            every_second,
+            hangup,
+        };
         self.want_namespaces(&mut run);
+        self.check_backends(&mut run);
         self.open_log(&mut run);
         Ok(run)
     }
@@ -147,6 +158,7 @@ impl<P: Ports> Control<'_, P> {
             run.delivery.deliver(punted.vrf, &punted.packet);
         }
         done += run.delivery.receive(&mut gateway, RECEIVE_MAX);
+        done += run.health.poll(&mut gateway, self.shared.now());
         done += run.nat_log.take(&mut gateway, self.shared.now());
         done > 0
     }
@@ -155,6 +167,7 @@ impl<P: Ports> Control<'_, P> {
         let result = reload::reload(self.shared, self.ports, self.file).await;
         if result.is_ok() {
             self.want_namespaces(run);
+            self.check_backends(run);
         }
         // Also where nothing has changed: the file may have been renamed.
         self.open_log(run);
@@ -168,6 +181,10 @@ impl<P: Ports> Control<'_, P> {
     fn want_namespaces(&self, run: &mut Run) {
         let gateway = self.shared.gateway();
         run.delivery.want(local::wanted(gateway.desired(), gateway.compiled()));
+    }
+
+    fn check_backends(&self, run: &mut Run) {
+        run.health.configure(&mut self.shared.gateway(), self.shared.now());
     }
 
     fn housekeeping(&self, run: &mut Run) {
@@ -188,6 +205,7 @@ impl<P: Ports> Control<'_, P> {
         seen.buffers = self.ports.buffers();
         seen.namespaces = run.delivery.names().map(str::to_owned).collect();
         seen.namespaces.sort_unstable();
+        (seen.health, seen.backends) = (run.health.counts(), run.health.states());
         for event in LocalEvent::ALL {
             seen.local[event.index()] = run.delivery.count(*event);
         }

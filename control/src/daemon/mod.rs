@@ -8,6 +8,7 @@ mod control;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod flow_file;
+mod health;
 mod place;
 mod port;
 mod reload;

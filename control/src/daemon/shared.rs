@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::Id,
     gateway::Gateway,
+    health::{HealthEvent, State},
     local::LocalEvent,
     metrics::{self, Sample},
     nat::{Census, log::LogCounts},
@@ -48,6 +49,8 @@ pub(super) struct Seen {
     pub(super) namespaces: Vec<String>,
     pub(super) buffers: (u32, u32),
     pub(super) local: [u64; LocalEvent::COUNT],
+    pub(super) health: [u64; HealthEvent::COUNT],
+    pub(super) backends: [u64; State::ALL.len()],
 }
 
 /// The control side and what is known around it.
@@ -160,6 +163,8 @@ impl Shared {
             census,
             nat_log: self.nat_log.all(),
             local: seen.local,
+            health: seen.health,
+            backends: seen.backends,
             live: gateway.is_live(),
         };
         metrics::render(&gateway, &sample)

@@ -25,6 +25,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [State; 3] = [State::Unknown, State::Up, State::Down];
+
     /// Whether it gets new connections.
     pub const fn is_usable(self) -> bool {
         !matches!(self, State::Down)

@@ -14,6 +14,7 @@
 //! A check that could not be made (no namespace yet, no free port of ours) is no failure of the backend and changes nothing.
 
 pub mod backend;
+pub mod checks;
 mod monitor;
 mod probe;
 mod prober;
@@ -24,8 +25,9 @@ use std::{fmt, net::Ipv4Addr, sync::Arc, time::Duration};
 
 pub use self::{
     backend::{State, Status},
+    checks::Checks,
     monitor::{Monitor, Probe, ProbeId},
-    prober::{Job, Prober},
+    prober::{Gone, Job, Prober},
 };
 use crate::config::Id;
 

@@ -274,8 +274,8 @@ pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
     tables.collect()
 }
 
-/// Ids are legal file names of at most 64 characters, so a prefix is all it takes.
-fn namespace_name(key: &TableKey) -> String {
+/// The name of a routing table's namespace. Ids are legal file names of at most 64 characters, so a prefix is all it takes.
+pub fn namespace_name(key: &TableKey) -> String {
     match key {
         TableKey::Underlay => "tgunderlay".to_owned(),
         TableKey::Public(id) => format!("tgpub-{id}"),

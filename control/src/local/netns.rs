@@ -148,7 +148,8 @@ impl Namespaces {
     }
 }
 
-pub(super) fn path(name: &str) -> PathBuf {
+/// Where a namespace of this name is.
+pub fn path(name: &str) -> PathBuf {
     Path::new(NAMES).join(name)
 }
 

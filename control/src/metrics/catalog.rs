@@ -104,6 +104,10 @@ catalog! {
 
     /// Packets to and from the namespaces of local delivery.
     LOCAL_EVENTS = Counter "tidegate_local_events_total" ["event"];
+    /// Health checks of backends, and what came of them.
+    HEALTH_EVENTS = Counter "tidegate_health_events_total" ["event"];
+    /// Backends that are checked, by state. One address, port and kind of check counts once, however many listeners have it.
+    HEALTH_BACKENDS = Gauge "tidegate_health_backends" ["state"];
 
     /// Flow entries in use.
     FLOWS = Gauge "tidegate_flows" [];

@@ -21,6 +21,7 @@ use self::sheet::Sheet;
 use crate::{
     config::{Id, TableKey},
     gateway::{Gateway, RingEvent},
+    health::{HealthEvent, State},
     local::LocalEvent,
     nat::{Census, LogEvent, Pool, pools, protocol_name},
     neighbour::{NeighbourEvent, Phase},
@@ -61,6 +62,10 @@ pub struct Sample {
     pub nat_log: [u64; LogEvent::COUNT],
     /// What local delivery counted, by [`LocalEvent::index`].
     pub local: [u64; LocalEvent::COUNT],
+    /// What health checks counted, by [`HealthEvent::index`].
+    pub health: [u64; HealthEvent::COUNT],
+    /// How many backends that are checked are in each state, in the order of [`State::ALL`].
+    pub backends: [u64; State::ALL.len()],
 }
 
 /// All metrics in the Prometheus text format.
@@ -77,6 +82,12 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     }
     for event in LocalEvent::ALL {
         sheet.set(&catalog::LOCAL_EVENTS, &[event.label()], sample.local[event.index()]);
+    }
+    for event in HealthEvent::ALL {
+        sheet.set(&catalog::HEALTH_EVENTS, &[event.label()], sample.health[event.index()]);
+    }
+    for (state, count) in State::ALL.into_iter().zip(sample.backends) {
+        sheet.set(&catalog::HEALTH_BACKENDS, &[state.name()], count);
     }
     devices(&mut sheet, gateway, sample);
     for (worker, counters) in gateway.counters().iter().enumerate() {

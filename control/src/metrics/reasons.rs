@@ -2,7 +2,9 @@
 
 use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
 
-use crate::{gateway::RingEvent, local::LocalEvent, nat::LogEvent, neighbour::NeighbourEvent};
+use crate::{
+    gateway::RingEvent, health::HealthEvent, local::LocalEvent, nat::LogEvent, neighbour::NeighbourEvent,
+};
 
 /// The page.
 pub fn page() -> String {
@@ -48,6 +50,12 @@ pub fn page() -> String {
         "Local events",
         "of delivery into namespaces",
         LocalEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Health events",
+        "of backends that are checked",
+        HealthEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
     );
     page
 }

@@ -275,22 +275,22 @@ fn access(at: At<'_>, raw: Option<&RawAccess>, report: &mut Report) -> Option<Ac
 
 /// `Some(None)` for no check.
 fn health_check(at: At<'_>, raw: &RawHealthCheck, report: &mut Report) -> Option<Option<HealthCheck>> {
-    let http = [
-        ("method", raw.method.is_some()),
-        ("path", raw.path.is_some()),
-        ("host", raw.host.is_some()),
-        ("expect", raw.expect.is_some()),
+    let keys = [
+        ("http", "method", raw.method.is_some()),
+        ("http", "path", raw.path.is_some()),
+        ("http", "host", raw.host.is_some()),
+        ("http", "expect", raw.expect.is_some()),
+        ("udp", "send", raw.send.is_some()),
+        ("udp", "answer", raw.answer.is_some()),
     ];
     let kind = raw.kind.as_deref()?;
-    if kind != "http" {
-        for (key, _) in http.iter().filter(|(_, given)| *given) {
-            let key = format!("health_check.{key}");
-            report.lacks(at, &key, format!("means nothing to a check by {kind}"), "remove it");
-        }
+    for (_, key, _) in keys.iter().filter(|(of, _, given)| *given && *of != kind) {
+        let key = format!("health_check.{key}");
+        report.lacks(at, &key, format!("means nothing to a check by {kind}"), "remove it");
     }
     let probe = match kind {
         "tcp" => Probe::Tcp,
-        "udp" => Probe::Udp,
+        "udp" => Probe::Udp { send: raw.send.clone().unwrap_or_default(), answer: raw.answer.clone() },
         "http" => http_probe(at, raw, report)?,
         _ => return Some(None),
     };
@@ -351,10 +351,6 @@ fn unbuilt(at: At<'_>, raw: &RawListener, protocol: ListenerProtocol, report: &m
         report.unbuilt(at, "protocol", protocol.label(), "a proxy of HTTP", way_out);
     } else {
         report.unbuilt(at, "protocol", protocol.label(), "load balancing", "remove the listener");
-    }
-    let kind = raw.health_check.as_ref().and_then(|raw| raw.kind.as_deref());
-    if let Some(kind) = kind.filter(|kind| *kind != "none") {
-        report.unbuilt(at, "health_check.kind", kind, "health checks", "give none or remove the check");
     }
     if raw.mode.as_deref() == Some("full_nat") {
         report.unbuilt(at, "mode", "full_nat", "full NAT", "give dnat or remove the key");

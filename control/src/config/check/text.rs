@@ -204,7 +204,8 @@ pub(super) fn device(text: &str) -> Result<String, Wrong> {
 
 /// The path of a URL as it is sent.
 pub(super) fn url_path(text: &str) -> Result<String, Wrong> {
-    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let is_path = text.parse::<hyper::http::uri::PathAndQuery>().is_ok_and(|path| path.as_str() == text);
+    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) || !is_path {
         return wrong("is no path of a URL", "begin with /, and write other than visible ASCII as %XX");
     }
     Ok(text.to_owned())

@@ -121,6 +121,12 @@ pub struct RawHealthCheck {
     /// The port to probe; the backend's own (the first one of a range) without it.
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u64>,
+    /// Of `udp`: what the datagram holds; nothing when left out.
+    #[schemars(length(max = r::HEALTH_DATAGRAM_MAX))]
+    pub send: Option<String>,
+    /// Of `udp`: how the answer must begin. Without it silence is a success, as long as the backend answers ARP.
+    #[schemars(length(min = 1, max = r::HEALTH_DATAGRAM_MAX))]
+    pub answer: Option<String>,
     /// Of `http`: the request's method.
     #[schemars(extend("enum" = ["HEAD", "GET"], "default" = "HEAD"))]
     pub method: Option<String>,
