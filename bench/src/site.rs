@@ -45,12 +45,13 @@ impl Site {
     pub fn new(scenario: &dyn Scenario, workers: usize) -> Result<(Site, Vec<Parts>)> {
         let gateway = scenario.gateway()?;
         let (ports, nets) = (gateway.tables.ports.len(), gateway.tables.nets.len());
-        let vips = gateway.tables.vips.len();
+        let vips: Vec<_> = gateway.tables.vips.iter().flatten().map(|vip| vip.leases.is_provided()).collect();
         let load = scenario.load();
         let entries = scenario.entries_per_flow() * load.flows as usize;
         let (holds, flows) = FlowTable::new(if load.tracked { entries.max(FLOWS_MIN) } else { 1 }, workers)?;
         let (nat, nat_bytes) = weighed(|| Nat::new(scenario.nat()));
-        let (_, lease_bytes) = weighed(Leases::default);
+        let [places, none] = [Leases::default, Leases::on_demand].map(|make| weighed(|| Arc::new(make())).1);
+        let lease_bytes: usize = vips.iter().map(|provided| if *provided { places } else { none }).sum();
         let (writer, tables) = publish::new(gateway.tables);
         let counters: Vec<_> = (0..workers).map(|_| Arc::new(Counters::new(ports, nets))).collect();
         let part = |(id, flows)| Parts {
@@ -70,7 +71,7 @@ impl Site {
             tracked: load.tracked,
             connections: load.flows as usize,
             entries_per_flow: scenario.entries_per_flow(),
-            nat_bytes: if vips > 0 { nat_bytes + vips * lease_bytes } else { 0 },
+            nat_bytes: if vips.is_empty() { 0 } else { nat_bytes + lease_bytes },
             tables: writer,
         };
         Ok((site, parts))

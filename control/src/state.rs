@@ -85,7 +85,7 @@ pub struct VtepKey {
 /// The routing table of the gateway's own addresses; always there.
 pub const UNDERLAY: VrfId = VrfId(0);
 
-/// Most public addresses on one gateway. Each takes 12 KiB for its port leases.
+/// Most public addresses on one gateway. Each that leases ports takes 12 KiB for that.
 pub const VIPS_MAX: u16 = 65_000;
 
 /// A configuration with stable numbers.

@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::{
     nat::Block,
     stage::translation::Connection,
-    types::{MacAddr, Nanos, NetId, VrfId},
+    types::{MacAddr, Nanos, NetId, VipId, VrfId},
 };
 
 /// Largest frame that crosses a ring: a jumbo packet with an Ethernet header.
@@ -51,6 +51,12 @@ pub enum Notice {
         mac: MacAddr,
         /// Outer source address of the frame.
         vtep: Ipv4Addr,
+    },
+    /// A packet waits for a port of this VIP, which has no places for leases yet
+    /// ([`Leases::provide`](crate::table::nat::Leases::provide)).
+    Ports {
+        /// The VIP.
+        vip: VipId,
     },
 }
 

@@ -514,7 +514,7 @@ impl<B: Buffer> Engine<B> {
     fn notice(&mut self, now: Nanos, notice: Notice) -> bool {
         let limit = match notice {
             Notice::Arp { .. } => &mut self.limits.arp,
-            Notice::Resolve { .. } => &mut self.limits.resolve,
+            Notice::Resolve { .. } | Notice::Ports { .. } => &mut self.limits.resolve,
             Notice::Moved { .. } => &mut self.limits.moved,
         };
         let told = limit.take(now) && self.rings.notices.push(notice).is_ok();

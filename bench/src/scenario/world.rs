@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::{
         fib::Hop,
-        nat::{Forward, Inside, Vip},
+        nat::{Forward, Inside, Leases, Vip},
     },
     types::{MacAddr, NetId, VipId, VrfId},
 };
@@ -39,7 +39,7 @@ impl World {
         Ok(World { vrf, net })
     }
 
-    /// A public address: of one VM, or shared, with port forwards sorted by slice.
+    /// A public address: of one VM, of port forwards sorted by slice, or of SNAT.
     pub(super) fn vip(
         &self,
         builder: &mut Builder,
@@ -47,8 +47,13 @@ impl World {
         eip: Option<Inside>,
         forwards: Vec<Forward>,
     ) -> VipId {
+        let leases = Leases::on_demand();
+        if eip.is_none() && forwards.is_empty() {
+            // What is left is for SNAT.
+            leases.provide();
+        }
         let held = forwards.iter().map(|forward| forward.slice).collect();
-        let forwards = forwards.into_boxed_slice();
-        builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, held, leases: Arc::default() })
+        let (forwards, leases) = (forwards.into_boxed_slice(), Arc::new(leases));
+        builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, held, leases })
     }
 }

@@ -110,7 +110,11 @@ pub(super) fn build(desired: &Desired, previous: &Compiled) -> Services {
     let mut parts: HashMap<VrfId, Part> = HashMap::new();
     let vips = config.vips.iter().filter_map(|wanted| {
         let services = of_vip.get(&wanted.id).map_or(&[][..], |services| services);
-        let leases = previous.leased.get(wanted).map_or_else(Arc::default, Arc::clone);
+        let leases = previous.leased.get(wanted).map_or_else(|| Arc::new(Leases::on_demand()), Arc::clone);
+        // Other VIPs lease ports for hairpin alone, and get their places when a VM wants one.
+        if services.iter().any(|service| matches!(service, Service::Snat(_))) {
+            leases.provide();
+        }
         leased.insert(wanted.clone(), Arc::clone(&leases));
         let vip = resolve(desired, wanted, services, leases)?;
         let id = desired.vip(&wanted.id)?;

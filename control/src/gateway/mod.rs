@@ -21,7 +21,7 @@ use std::{
 
 use thiserror::Error;
 use tidegate_fastpath::{
-    channel::{InjectTo, NatEvent, Rings},
+    channel::{InjectTo, NatEvent, Notice, Rings},
     counter::Counters,
     flow::{FlowMemory, FlowReader, FlowTable, FlowTableError, FlowTimeouts, Recovery, session::Session},
     nat::{Nat, NatLimits},
@@ -173,8 +173,15 @@ impl Gateway {
 
     /// Takes what workers sent, runs the neighbour machine, and hands frames back. Returns how much there was to do.
     pub fn poll(&mut self, now: Nanos) -> usize {
-        let machine = &mut self.machine;
-        let mut done = self.rings.take(|notice| machine.notice(now, notice));
+        let (machine, tables) = (&mut self.machine, &self.compiled.tables);
+        let mut done = self.rings.take(|notice| match notice {
+            Notice::Ports { vip } => {
+                if let Some(vip) = tables.vip(vip) {
+                    vip.leases.provide();
+                }
+            }
+            neighbour => machine.notice(now, neighbour),
+        });
         machine.tick(now);
         for transmit in machine.transmits() {
             done += 1;

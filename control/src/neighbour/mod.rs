@@ -232,12 +232,13 @@ impl Machine {
         }
     }
 
-    /// Takes one fact from a worker.
+    /// Takes one fact from a worker; those that are not about neighbours say nothing here.
     pub fn notice(&mut self, now: Nanos, notice: Notice) {
         match notice {
             Notice::Arp { net, ip, mac, vtep, reply } => self.learn_arp(now, (net, ip), mac, vtep, reply),
             Notice::Resolve { net, ip } => self.want(now, (net, ip)),
             Notice::Moved { net, ip, mac, vtep } => self.learn_moved(now, (net, ip), mac, vtep),
+            Notice::Ports { .. } => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     buffer::Buffer,
-    channel::NatChange,
+    channel::{NatChange, Notice},
     flow::{
         FlowKey, FlowWorker, NotLearned, Program,
         session::{Service, TcpSeen, Translation},
@@ -67,6 +67,7 @@ impl<B: Buffer> Engine<B> {
         way: Way,
     ) -> Result<Program, Stop> {
         check_opens(packet)?;
+        self.check_places(round, snat)?;
         let (tables, key, now) = (round.tables, &packet.key, round.now);
         let inside = Inside { vrf: packet.vrf, address: key.source() };
         let nat = Arc::clone(&self.nat);
@@ -89,6 +90,22 @@ impl<B: Buffer> Engine<B> {
         let pair = [(back, undecided(packet.origin.net, home, packet.vrf)), (*key, program)];
         self.open(tables, &mut vm, pair, public_end.lease, now)?;
         Ok(program)
+    }
+
+    /// Whether the VIPs of a pool can lease ports. Those of hairpin alone get places from control when the first packet wants
+    /// a port, and it waits for that.
+    fn check_places(&mut self, round: &Round<impl Io<Buffer = B>>, snat: &Snat) -> Result<(), Stop> {
+        if !snat.hairpin {
+            return Ok(());
+        }
+        let lacks = |id: &&VipId| round.tables.vip(**id).is_some_and(|vip| !vip.leases.is_provided());
+        match snat.vips.iter().find(lacks) {
+            Some(&vip) => {
+                self.notice(round.now, Notice::Ports { vip });
+                Err(Stop::Wait(None))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Opens a session from outside, whose packets go in by `program`. With a VIP and space, its port must be leased to the

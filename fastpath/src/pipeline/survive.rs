@@ -23,6 +23,9 @@ pub fn readmit(nat: &Nat, tables: &Tables, session: &Session) -> bool {
     if let (Some(space), Service::Snat) = (Space::of(connection.protocol), connection.service) {
         let Connection { public, address, port, inside_port, .. } = connection;
         let Some(vip) = translation::vip_at(tables, public, address) else { return false };
+        if let Some(vip) = tables.vip(vip) {
+            vip.leases.provide();
+        }
         let mapping = Mapping { vip, address, space, port };
         if vm.adopt(&tables.vips, mapping, inside_port).is_err() {
             return false;

@@ -2,16 +2,13 @@
 //! a VPC leave. Nothing here depends on the order in which objects were configured: [`Vip::owner`] is the one function
 //! that says who owns a port, and what another service holds is never leased to SNAT.
 
-use std::{
-    net::Ipv4Addr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-};
+mod leases;
+
+use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
+pub use self::leases::Leases;
 use crate::types::{NetId, VipId, VrfId};
 
 /// An address inside a VPC.
@@ -261,101 +258,6 @@ impl Space {
     }
 }
 
-/// Blocks below this one are never leased: their ports are below [`FIRST_PORT`].
-const FIRST_BLOCK: u16 = FIRST_PORT / BLOCK_PORTS;
-/// Blocks that may be leased.
-const LEASABLE: usize = BLOCKS - FIRST_BLOCK as usize;
-/// Words of a space's bitmap.
-const BITMAP_WORDS: usize = BLOCKS / 64;
-
-/// Which port blocks of a VIP are leased, and to whom. A worker leases with one atomic operation and finds a free block
-/// by reading at most 17 words, one where there is none; 12.4 KiB per VIP.
-///
-/// A VIP that is removed and comes back gets new `Leases`: nobody gives blocks back to a VIP that is not there.
-#[derive(Debug)]
-pub struct Leases {
-    /// A bit per space and block: set first, cleared last. It decides who gets a block.
-    taken: Box<[AtomicU64]>,
-    /// By space and block the holder plus one, 0 for none. Written by who set the bit.
-    holders: Box<[AtomicU32]>,
-    /// Leased blocks by space. Never more than bits are set: counted after a bit is set and before it is cleared.
-    used: [AtomicU32; Space::ALL.len()],
-}
-
-impl Default for Leases {
-    fn default() -> Leases {
-        Leases {
-            taken: (0..Space::ALL.len() * BITMAP_WORDS).map(|_| AtomicU64::new(0)).collect(),
-            holders: (0..Space::ALL.len() * BLOCKS).map(|_| AtomicU32::new(0)).collect(),
-            used: Default::default(),
-        }
-    }
-}
-
-impl Leases {
-    /// The word of a block of ports. `block` is below [`BLOCKS`].
-    fn word(&self, space: Space, block: u16) -> &AtomicU32 {
-        &self.holders[space as usize * BLOCKS + usize::from(block) % BLOCKS]
-    }
-
-    /// The bitmap word of a block, and its bit there.
-    fn bit(&self, space: Space, block: u16) -> (&AtomicU64, u64) {
-        let word = usize::from(block) % BLOCKS / 64;
-        (&self.taken[space as usize * BITMAP_WORDS + word], 1 << (block % 64))
-    }
-
-    /// Who has the block: the number that [`Leases::take`] stored.
-    pub fn holder(&self, space: Space, block: u16) -> Option<u32> {
-        self.word(space, block).load(Ordering::Acquire).checked_sub(1)
-    }
-
-    /// Leases a free block to `holder` (below `u32::MAX`). False when somebody has it.
-    pub fn take(&self, space: Space, block: u16, holder: u32) -> bool {
-        let (word, bit) = self.bit(space, block);
-        if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
-            return false;
-        }
-        self.used[space as usize].fetch_add(1, Ordering::Relaxed);
-        self.word(space, block).store(holder + 1, Ordering::Release);
-        true
-    }
-
-    /// Ends the lease of `holder`; nothing happens where it has none.
-    pub fn give_back(&self, space: Space, block: u16, holder: u32) {
-        let word = self.word(space, block);
-        if word.compare_exchange(holder + 1, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            let (word, bit) = self.bit(space, block);
-            self.used[space as usize].fetch_sub(1, Ordering::Relaxed);
-            word.fetch_and(!bit, Ordering::Release);
-        }
-    }
-
-    /// Blocks that may be leased and are not, from block `start` on and around once. One that another worker takes
-    /// meanwhile may still come.
-    pub fn free(&self, space: Space, start: u16) -> impl Iterator<Item = u16> + '_ {
-        let (first, below) = (usize::from(start) % BLOCKS / 64, (1u64 << (start % 64)) - 1);
-        let steps = if self.used(space) == LEASABLE { 0 } else { BITMAP_WORDS + 1 };
-        (0..steps).flat_map(move |step| {
-            let at = (first + step) % BITMAP_WORDS;
-            let mut free = !self.taken[space as usize * BITMAP_WORDS + at].load(Ordering::Relaxed);
-            if at == 0 {
-                free &= !((1 << FIRST_BLOCK) - 1);
-            }
-            match step {
-                0 => free &= !below,
-                BITMAP_WORDS => free &= below,
-                _ => {}
-            }
-            ones(free).map(move |bit| (at * 64) as u16 + bit)
-        })
-    }
-
-    /// Blocks of a space that are leased. Cost: one word.
-    pub fn used(&self, space: Space) -> usize {
-        self.used[space as usize].load(Ordering::Relaxed) as usize
-    }
-}
-
 /// The bits of a word that are set, lowest first.
 pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = u16> + Clone {
     std::iter::from_fn(move || {
@@ -412,37 +314,6 @@ mod tests {
         }
         let vm = Inside { vrf: VrfId(1), address: Ipv4Addr::new(192, 168, 20, 6) };
         assert_eq!(vip(Some(vm)).owner(6, 80), Owner::Eip(vm));
-    }
-
-    #[test]
-    fn a_block_is_leased_once() {
-        let leases = Leases::default();
-        assert!(leases.take(Space::Udp, 1023, 7) && !leases.take(Space::Udp, 1023, 8));
-        assert_eq!((leases.holder(Space::Udp, 1023), leases.holder(Space::Tcp, 1023)), (Some(7), None));
-        leases.give_back(Space::Udp, 1023, 8);
-        assert_eq!(leases.used(Space::Udp), 1);
-        leases.give_back(Space::Udp, 1023, 7);
-        assert_eq!(leases.used(Space::Udp), 0);
-    }
-
-    #[test]
-    fn free_blocks_come_once_each_from_the_start_on() {
-        let leases = Leases::default();
-        for start in [0, 15, 16, 17, 63, 64, 500, 1023] {
-            let free: Vec<u16> = leases.free(Space::Icmp, start).collect();
-            let first = start.max(FIRST_BLOCK);
-            let expected: Vec<u16> = (first..BLOCKS as u16).chain(FIRST_BLOCK..first).collect();
-            assert_eq!(free, expected, "{start}");
-        }
-        for block in (FIRST_BLOCK..BLOCKS as u16).filter(|block| *block != 700) {
-            assert!(leases.take(Space::Icmp, block, 1));
-        }
-        assert_eq!(leases.free(Space::Icmp, 701).collect::<Vec<_>>(), [700]);
-        assert_eq!((leases.used(Space::Icmp), leases.used(Space::Tcp)), (LEASABLE - 1, 0));
-        assert!(leases.take(Space::Icmp, 700, 1));
-        assert_eq!(leases.free(Space::Icmp, 701).count(), 0);
-        leases.give_back(Space::Icmp, 700, 1);
-        assert_eq!(leases.free(Space::Icmp, 0).collect::<Vec<_>>(), [700]);
     }
 
     #[test]

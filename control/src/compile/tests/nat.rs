@@ -201,6 +201,26 @@ fn numbers_and_leases_stay_with_their_vip() {
 }
 
 #[test]
+fn places_for_leases_are_set_aside_where_snat_needs_them_and_stay() {
+    let first = desired(&text(), None);
+    let old = compile(&first, &facts(), None);
+    let provided =
+        |desired, compiled| ["v1", "v2", "v3"].map(|name| vip(desired, compiled, name).leases.is_provided());
+    assert_eq!(provided(&first, &old), [true, false, false], "SNAT and forwards, an EIP, forwards");
+    let no_snat = SERVICES.lines().filter(|line| !line.contains("vips: [v1]")).collect::<Vec<_>>().join("\n");
+    let next = desired(&(yaml(TWO, "") + &no_snat.replace("snats:\n", "")), Some(&first));
+    let new = compile(&next, &facts(), Some(&old));
+    assert_eq!(provided(&next, &new), [true, false, false], "sessions may still have ports");
+    let fresh = compile(&next, &facts(), None);
+    assert_eq!(provided(&next, &fresh), [false; 3]);
+    // The same leases, which workers know already, when SNAT comes.
+    let later = desired(&text(), Some(&next));
+    let compiled = compile(&later, &facts(), Some(&fresh));
+    assert!(Arc::ptr_eq(&vip(&later, &compiled, "v1").leases, &vip(&next, &fresh, "v1").leases));
+    assert_eq!(provided(&later, &compiled), [true, false, false]);
+}
+
+#[test]
 fn a_service_concerns_its_vpc_and_the_public_network() {
     let routes = "  - { vpc: vpc-2, destination: 198.51.100.0/24, blackhole: true }\n";
     let text = yaml(TWO, routes) + SERVICES;

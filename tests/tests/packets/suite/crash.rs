@@ -151,7 +151,8 @@ eips: [{{ id: one, vip: whole, vpc: red, address: 10.1.1.8 }}]
     );
     let mut gw = Gateway::start_in(&file, &config, crate::WORKERS);
     let (a, c) = (gw.vm("red-1", "10.1.1.7", HOST1), gw.vm("red-1", "10.1.1.8", HOST1));
-    let words = gw.from(&a, "tcp 10.1.1.7:5000 > 203.0.113.94:443 S").words();
+    gw.from(&a, "tcp 10.1.1.7:5000 > 203.0.113.94:443 S").nothing();
+    let words = gw.pass(10).words();
     let port = words[0].rsplit_once("203.0.113.94:").unwrap().1.split(' ').next().unwrap().to_owned();
     let (mut gw, recovery) = gw.crash(&file, &config, 10);
     assert_eq!((recovery.sessions, recovery.refused, recovery.halves), (1, 0, 0));

@@ -17,9 +17,13 @@ port_forwards:
   - { id: dns, vip: shared, protocol: udp, ports: 5353, vpc: red, address: 10.1.2.9, target_ports: 53 }
 ";
 
-/// Sends a packet that arrives as one that begins so; returns the public port or identifier that it came with.
+/// Sends a packet that arrives as one that begins so; returns the public port or identifier that it came with. The first one
+/// to an EIP or a forward's address waits a moment for its ports.
 fn hairpin(gw: &mut Gateway, from: &Station, packet: &str, vip: &str, arrives: &str) -> u16 {
-    let words = gw.from(from, packet).words();
+    let mut words = gw.from(from, packet).words();
+    if words.is_empty() {
+        words = gw.pass(10).words();
+    }
     let [frame] = &words[..] else { panic!("{packet}: {words:?}") };
     assert!(frame.contains(arrives), "{packet}: {frame}");
     let mark = if packet.starts_with("icmp") { " id=".to_owned() } else { format!("{vip}:") };
@@ -75,6 +79,27 @@ fn vms_without_an_address_reach_every_address_of_their_vpc() {
     // And all of it ends.
     gw.pass(90_000).ignore();
     assert_eq!((gw.nat_usage().vms, gw.nat_usage().blocks), (0, 0));
+}
+
+#[test]
+fn the_first_packet_to_an_eip_waits_until_control_has_set_ports_aside() {
+    let (mut gw, a, _, up) = nat_with(NO_SNAT);
+    let c = gw.vm("red-1", "10.1.1.8", HOST1);
+    gw.take_moved();
+    gw.control_runs = false;
+    let sent = |port| format!("udp 10.1.1.7:{port} > 203.0.113.94:53 len=9");
+    gw.from(&a, &sent(1)).nothing();
+    gw.from(&a, &sent(2)).nothing();
+    assert_eq!(gw.held(), 2);
+    gw.control_runs = true;
+    let words = gw.pass(10).words();
+    assert!(words.len() == 2 && words.iter().all(|frame| frame.contains(" > 10.1.1.8:53 ")), "{words:?}");
+    gw.moved(["flow_miss 2", "session_open 2", "hairpin 2", "flow_learn 4"]);
+    // The next ones do not.
+    let frame = gw.from(&a, &sent(3)).words().remove(0);
+    assert!(frame.contains(" > 10.1.1.8:53 "), "{frame}");
+    // What comes from outside meets none of these ports, and the VM keeps its own.
+    gw.from(&c, "udp 10.1.1.8:1024 > 8.8.8.8:2").to(&up, "udp 203.0.113.94:1024 > 8.8.8.8:2");
 }
 
 #[test]
