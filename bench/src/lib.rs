@@ -13,6 +13,7 @@ pub mod compare;
 pub mod compile;
 pub mod cycles;
 pub mod document;
+pub mod fragment;
 pub mod gateway;
 pub mod instructions;
 pub mod latency;

@@ -23,6 +23,10 @@ pub enum Phase {
     AmidMalformed,
     /// Frames that must be dropped, while as many packets of established flows arrive.
     Malformed,
+    /// Those of established flows while as many fragments arrive.
+    AmidFragments,
+    /// Fragments, while as many packets of established flows arrive.
+    Fragments,
     /// Those of established flows while configurations are published.
     Churn,
     /// Not even looked at: what the port and the bench itself take.

@@ -209,6 +209,8 @@ pub(crate) fn scenario(label: &Label) -> String {
         Phase::Flood => Some("the flood".to_owned()),
         Phase::AmidMalformed => Some("amid malformed".to_owned()),
         Phase::Malformed => Some("the malformed".to_owned()),
+        Phase::AmidFragments => Some("amid fragments".to_owned()),
+        Phase::Fragments => Some("the fragments".to_owned()),
         Phase::Churn => Some("while configured".to_owned()),
         Phase::Control => Some("no engine".to_owned()),
     };

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::scenario::Scenario;
+use crate::{fragment, scenario::Scenario};
 
 /// The order of the flows is that of every run and machine.
 const SEED: u64 = 0x7469_6465_6761_7465;
@@ -203,6 +203,26 @@ impl Traffic {
             let mut frame = scenario.arriving(n % flows, size.of(n as usize));
             damage(&mut frame, n);
             made.add(&frame, n % flows, size.of(n as usize));
+        }
+        Ok(made.with(None))
+    }
+
+    /// Datagrams of a scenario's first flows in two fragments each, in order.
+    ///
+    /// # Errors
+    /// As [`Traffic::new`]; so many datagrams of a flow that their identifications do not tell them apart, or frames too
+    /// short.
+    pub fn fragments(scenario: &dyn Scenario, fragments: u32) -> Result<Traffic> {
+        let size = scenario.load().frames;
+        let flows = scenario.load().flows.max(1);
+        scenario.check_flows(flows)?;
+        let mut made = Maker::default();
+        for n in 0..fragments.div_ceil(2) {
+            let (flow, frame_bytes) = (n % flows, size.of(n as usize));
+            let id = u16::try_from(n / flows).context("so many fragments need more flows")?;
+            for piece in fragment::cut(&scenario.arriving(flow, frame_bytes), id)? {
+                made.add(&piece, flow, frame_bytes);
+            }
         }
         Ok(made.with(None))
     }

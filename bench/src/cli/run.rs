@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use tidegate_bench::{
     capture::Capture,
     measurement::{Phase, Row, Subject, measure, pace},
-    replay::flood::Size,
+    replay::flood::{Others, Size},
     report,
     scenario::{Name, Parameters},
     traffic::{FrameSize, Popularity, Traffic},
@@ -72,6 +72,10 @@ pub(super) struct Run {
     /// Measures beside the established flows as many malformed frames, in bursts of each in turn; so many per round.
     #[arg(long, value_name = "FRAMES", conflicts_with_all = ["pcap", "new"], value_parser = clap::value_parser!(u32).range(1..))]
     malformed: Option<u32>,
+    /// Measures beside the established flows as many fragments, in bursts of each in turn; so many per round. They are
+    /// datagrams of these flows, each in two pieces.
+    #[arg(long, value_name = "FRAMES", conflicts_with_all = ["pcap", "new"], value_parser = clap::value_parser!(u32).range(2..))]
+    fragments: Option<u32>,
     /// Measures beside each scenario the same while configurations are published so many times per second, on another CPU
     /// where there is one.
     #[arg(long, value_name = "PER_SECOND", conflicts_with_all = ["pcap", "new"], value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -139,9 +143,13 @@ impl Run {
         if self.new {
             return Ok(vec![Source::New(traffic)]);
         }
-        let new = self.flood.map(|flows| Size { flows, room: Some(self.room.unwrap_or(flows)) });
-        let malformed = self.malformed.map(|flows| Size { flows, room: None });
-        let floods = new.into_iter().chain(malformed).map(|size| Source::Flood(name, *parameters, size));
+        let floods = [
+            self.flood.map(|frames| (frames, Others::New { room: self.room.unwrap_or(frames) })),
+            self.malformed.map(|frames| (frames, Others::Malformed)),
+            self.fragments.map(|frames| (frames, Others::Fragments)),
+        ];
+        let floods = floods.into_iter().flatten();
+        let floods = floods.map(|(frames, others)| Source::Flood(name, *parameters, Size { frames, others }));
         let churn = self.churn.map(|per_s| Source::Churn(traffic.clone(), per_s));
         let control = self.control.then(|| Source::Control(traffic.clone()));
         let cpu = usize::from(self.measuring.cpu.unwrap_or_default());

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use tidegate_bench::{
     measurement::{Subject, measure},
-    replay::flood::Size,
+    replay::flood::{Others, Size},
     report,
     scenario::{Name, Parameters},
     traffic::Traffic,
@@ -41,7 +41,7 @@ const CONTROL: (Name, u32) = (Name::Ip4, 10_000);
 /// Scenarios and flows of which the first packets are measured.
 const NEW: [(Name, u32); 2] = [(Name::Snat, 100_000), (Name::VxlanSnat, 100_000)];
 /// How large the flood beside 10,000 established flows is, and how much of it there is room for.
-const FLOOD: Size = Size { flows: 200_000, room: Some(100_000) };
+const FLOOD: Size = Size { frames: 200_000, others: Others::New { room: 100_000 } };
 const FLOODED: (Name, u32) = (Name::VxlanSnat, 10_000);
 
 /// Of the scenarios that peers are measured with.

@@ -1,5 +1,5 @@
-//! A flood beside established flows, of new ones or of malformed frames: bursts of both in turn, so that each kind has a cost
-//! and a loss of its own.
+//! A flood beside established flows, of new ones, of malformed frames or of fragments: bursts of both in turn, so that each
+//! kind has a cost and a loss of its own.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -14,14 +14,43 @@ use crate::{
     traffic::Traffic,
 };
 
-/// How large the flood is.
+/// What arrives beside established flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// The first packets of other flows.
+    New {
+        /// How many of them there is room for beside the established ones.
+        room: u32,
+    },
+    /// Frames that must be dropped.
+    Malformed,
+    /// Datagrams of the established flows, in two fragments each.
+    Fragments,
+}
+
+impl Others {
+    /// The established flows, and these.
+    const fn phases(self) -> [Phase; 2] {
+        match self {
+            Others::New { .. } => [Phase::InFlood, Phase::Flood],
+            Others::Malformed => [Phase::AmidMalformed, Phase::Malformed],
+            Others::Fragments => [Phase::AmidFragments, Phase::Fragments],
+        }
+    }
+}
+
+/// How large the flood is, and of what.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// New flows, or malformed frames, of one round.
-    pub flows: u32,
-    /// How many of the new flows there is room for beside the established ones; `None` for malformed frames.
-    pub room: Option<u32>,
+    /// Frames of one round.
+    pub frames: u32,
+    /// What they are.
+    pub others: Others,
 }
+
+/// Datagrams in fragments that are checked before anything is measured. The gateway remembers the ports of so many at once,
+/// and of 20,000 more per second.
+const CHECKED_PAIRS: usize = 1_000;
 
 /// Both kinds of packets; each is a subject of its own, the established ones first. Their rounds belong together.
 ///
@@ -58,25 +87,30 @@ struct Flood<P: Pool> {
 impl<P: Pool> Flood<P> {
     fn new(name: Name, parameters: &Parameters, size: Size, pool: P, burst: usize) -> Result<Flood<P>> {
         let established = parameters.flows;
-        // Room in tables, and the frames of both kinds.
+        let Size { frames, others } = size;
+        // Room in tables, and the frames of both kinds. A datagram in fragments is remembered for a while.
         let sized = |flows| name.with(&Parameters { flows, ..*parameters });
-        let (sizes, scenario) = (sized(established + size.room.unwrap_or_default()), sized(established));
-        let is_new = size.room.is_some();
+        let room = match others {
+            Others::New { room } => room,
+            Others::Malformed => 0,
+            Others::Fragments => frames.div_ceil(2),
+        };
+        let (sizes, scenario) = (sized(established + room), sized(established));
+        let is_new = matches!(others, Others::New { .. });
         ensure!(
             scenario.load().tracked || !is_new,
             "{name}: nothing is remembered, so no packet is the first"
         );
-        let flood = if is_new {
-            Traffic::of_flows(&*scenario, established..established + size.flows)?
-        } else {
-            Traffic::malformed(&*scenario, size.flows)?
+        let flood = match others {
+            Others::New { .. } => Traffic::of_flows(&*scenario, established..established + frames)?,
+            Others::Malformed => Traffic::malformed(&*scenario, frames)?,
+            Others::Fragments => Traffic::fragments(&*scenario, frames)?,
         };
         let feeds = [Feed::in_order(Traffic::of_flows(&*scenario, 0..established)?), Feed::each(flood)];
         let (site, station, hugepages) = station::alone(&sizes, pool)?;
-        let phases =
-            if is_new { [Phase::InFlood, Phase::Flood] } else { [Phase::AmidMalformed, Phase::Malformed] };
+        let phases = others.phases();
         let label = Label { phase: phases[0], hugepages, ..Label::new(&*scenario, P::NAME, burst) };
-        let labels = [label.clone(), Label { phase: phases[1], flows: size.flows, ..label }];
+        let labels = [label.clone(), Label { phase: phases[1], flows: frames, ..label }];
         let (of_others, counts) = (Sample::default(), [(0, 0); 2]);
         Ok(Flood { labels, scenario, feeds, site, station, burst, of_others, counts })
     }
@@ -88,6 +122,17 @@ impl<P: Pool> Flood<P> {
         for _ in 0..2 * self.feeds[0].turn().div_ceil(self.burst) {
             let what = (&*self.scenario, &self.site);
             self.station.checked_pass(&mut self.feeds[0], self.burst, what, &mut ignored)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the flood, as far as it is known what must come of it.
+    fn check_others(&mut self) -> Result<()> {
+        if self.labels[1].phase == Phase::Fragments {
+            let mut feed = self.feeds[1].each_once();
+            for _ in 0..CHECKED_PAIRS.min(feed.turn() / 2) {
+                self.station.checked_pair(&mut feed, (&*self.scenario, &self.site))?;
+            }
         }
         Ok(())
     }
@@ -125,7 +170,8 @@ impl<P: Pool> Subject for Kind<P> {
     }
 
     fn verify(&mut self) -> Result<()> {
-        if self.is_first { self.flood.borrow_mut().begin() } else { Ok(()) }
+        let mut flood = self.flood.borrow_mut();
+        if self.is_first { flood.begin() } else { flood.check_others() }
     }
 
     /// The established ones do the round, whatever its length; the others tell what that took for them.
@@ -156,17 +202,20 @@ mod tests {
         pool::MemPool,
     };
 
-    fn rows(room: Option<u32>) -> Vec<Row> {
+    fn rows(others: Others) -> Vec<Row> {
+        rows_of(Name::Snat, Size { frames: 70_000, others })
+    }
+
+    fn rows_of(name: Name, size: Size) -> Vec<Row> {
         let parameters = Parameters { flows: 500, ..Parameters::default() };
-        let size = Size { flows: 70_000, room };
-        let subjects = subjects(Name::Snat, &parameters, size, MemPool::default(), 32).unwrap();
+        let subjects = subjects(name, &parameters, size, MemPool::default(), 32).unwrap();
         measure(&mut Vec::from(subjects), 2, Length::Packets(1)).unwrap()
     }
 
     #[test]
     fn a_flood_that_fits_is_forwarded_and_one_that_does_not_leaves_the_others_alone() {
         for (room, fits) in [(70_000, true), (40_000, false)] {
-            let [established, new] = rows(Some(room)).try_into().unwrap();
+            let [established, new] = rows(Others::New { room }).try_into().unwrap();
             let counts = |row: &Row| (row.outcome.received, row.outcome.sent);
             assert_eq!(counts(&established), (140_000, 140_000), "{established:?}");
             let (received, sent) = counts(&new);
@@ -177,7 +226,7 @@ mod tests {
 
     #[test]
     fn malformed_frames_are_dropped_for_many_reasons_and_leave_the_others_alone() {
-        let [established, malformed] = rows(None).try_into().unwrap();
+        let [established, malformed] = rows(Others::Malformed).try_into().unwrap();
         assert_eq!(established.outcome.sent, 140_000, "{established:?}");
         let Outcome { received, sent, drops, .. } = &malformed.outcome;
         assert_eq!((*received, *sent), (140_000, 0), "{malformed:?}");
@@ -186,5 +235,25 @@ mod tests {
         {
             assert!(drops.contains_key(reason), "{reason}: {drops:?}");
         }
+    }
+    #[test]
+    fn fragments_are_forwarded_whole_and_a_flood_of_them_leaves_the_others_alone() {
+        for name in Name::ALL {
+            // As many as may be remembered at once.
+            let few = Size { frames: 2_000, others: Others::Fragments };
+            let [established, fragments] = rows_of(name, few).try_into().unwrap();
+            assert_eq!(established.outcome.sent, 4_000, "{name}: {established:?}");
+            let Outcome { received, sent, drops, .. } = &fragments.outcome;
+            assert_eq!((*received, *sent), (4_000, 4_000), "{name}: {fragments:?}");
+            assert!(drops.is_empty(), "{name}: {drops:?}");
+        }
+        let [established, fragments] = rows(Others::Fragments).try_into().unwrap();
+        assert_eq!(established.outcome.sent, 140_000, "{established:?}");
+        let Outcome { received, sent, drops, .. } = &fragments.outcome;
+        assert!(*received == 140_000 && sent < received, "{fragments:?}");
+        let lost = ["fragment_unmatched", "fragment_hold_full"].map(|reason| drops[reason]);
+        // Some still wait.
+        let seen = sent + lost.iter().sum::<u64>();
+        assert!((received - 256..=*received).contains(&seen), "{fragments:?}");
     }
 }

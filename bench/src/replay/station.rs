@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use arrayvec::ArrayVec;
 use tidegate_fastpath::{
     buffer::Buffer,
@@ -12,7 +12,14 @@ use tidegate_fastpath::{
 };
 
 use super::port::ReplayIo;
-use crate::{cycles, measurement::Sample, pool::Pool, scenario::Scenario, site::Site, traffic::Traffic};
+use crate::{
+    cycles, fragment,
+    measurement::Sample,
+    pool::Pool,
+    scenario::Scenario,
+    site::Site,
+    traffic::{Frame, Traffic},
+};
 
 /// Frames of some traffic, one after the other, round and round.
 #[derive(Clone, Debug)]
@@ -164,6 +171,28 @@ impl<P: Pool, W: Polling<P>> Station<P, W> {
             let checked = scenario.check(frame.flow, frame.frame_bytes, port, buffer.bytes());
             checked.with_context(|| format!("flow {}: {:02x?}", frame.flow, buffer.bytes()))?;
         }
+        self.collect();
+        Ok(())
+    }
+
+    /// Two fragments of one datagram: what came out, put together, is compared with what must. Nothing is timed.
+    pub(super) fn checked_pair(
+        &mut self,
+        feed: &mut Feed,
+        (scenario, site): (&dyn Scenario, &Site),
+    ) -> Result<()> {
+        self.hand_over(feed, 2)?;
+        self.poll();
+        let sent: Vec<_> = self.worker.io().sent().collect();
+        let [(port, first), (also, later)] = &sent[..] else {
+            bail!("2 fragments received, {} sent: {:?}", sent.len(), site.drops());
+        };
+        ensure!(port == also, "sent on ports {port} and {also}");
+        let Frame { flow, frame_bytes, .. } = feed.traffic.frame(self.handed[0]);
+        let whole = scenario.arriving(flow, frame_bytes);
+        let joined = fragment::joined(&whole, first.bytes(), later.bytes());
+        let checked = joined.and_then(|frame| scenario.check(flow, frame_bytes, *port, &frame));
+        checked.with_context(|| format!("flow {flow} in fragments"))?;
         self.collect();
         Ok(())
     }
