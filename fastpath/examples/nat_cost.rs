@@ -92,6 +92,7 @@ fn vip(n: u16) -> Vip {
         address: Ipv4Addr::new(203, 0, 113, n as u8),
         eip: None,
         forwards: [].into(),
+        listeners: [].into(),
         held: [].into(),
         leases: Arc::default(),
     }

@@ -20,6 +20,7 @@
 //!
 //! Every packet that enters ends in `tx`, a named drop, a punt or a hold, and is counted exactly once there.
 
+mod balance;
 mod exits;
 mod express;
 mod first;
@@ -38,6 +39,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use arrayvec::ArrayVec;
 
 use self::{
+    balance::Kept,
     express::Taken,
     settings::Limits,
     wait::{Waited, Waiting},
@@ -167,6 +169,7 @@ pub struct Engine<B: Buffer> {
     counters: Arc<Counters>,
     rings: Rings,
     waiting: Waiting<B>,
+    kept: Kept,
     outbox: Outbox<B>,
     settings: Settings,
     limits: Limits,
@@ -192,6 +195,7 @@ impl<B: Buffer> Engine<B> {
             counters,
             rings,
             waiting: Waiting::new(settings.held_max),
+            kept: Kept::new(),
             limits: Limits::new(&settings),
             settings,
             next_id: 0,
@@ -408,7 +412,9 @@ impl<B: Buffer> Engine<B> {
         let generation = round.tables.vrf(packet.vrf).map_or(0, |vrf| vrf.generation);
         match self.entry(packet) {
             Some((id, program))
-                if program.generation == generation && program.from_vtep == packet.origin.vtep =>
+                if program.generation == generation
+                    && program.from_vtep == packet.origin.vtep
+                    && !balance::may_begin(packet, &program) =>
             {
                 if packet.waited == Waited::No {
                     self.counters.event(Event::FlowHit);

@@ -123,6 +123,16 @@ reasons! {
         NoSession = "no_session",
         /// The remote is not in `allowed_cidr` of the port forward.
         ForwardDenied = "forward_denied",
+        /// The client is not allowed by `access` of the listener.
+        ListenerDenied = "listener_denied",
+        /// A new connection above `max_connections` of the listener.
+        ListenerFull = "listener_full",
+        /// A new connection, and all backends have as many as they may.
+        BackendsFull = "backends_full",
+        /// A new connection to a listener none of whose backends takes one.
+        NoBackend = "no_backend",
+        /// A TCP segment to a listener that is of no connection and does not open one.
+        StraySegment = "stray_segment",
         /// No public port is left for this VM and remote.
         PortsExhausted = "ports_exhausted",
         /// A protocol without ports that another VM behind the same address uses with the same remote.
@@ -195,6 +205,10 @@ reasons! {
         IcmpErrorLimited = "icmp_error_limited",
         /// ICMP errors not sent because the packet must not cause one (RFC 1122 §3.2.2).
         IcmpErrorForbidden = "icmp_error_forbidden",
+        /// TCP resets sent about segments to listeners.
+        TcpReset = "tcp_reset",
+        /// TCP resets not sent: over the rate limit, or about what gets none.
+        TcpResetNotSent = "tcp_reset_not_sent",
         /// TCP SYNs whose MSS was lowered.
         MssClamped = "mss_clamped",
         /// Packets cut into fragments.

@@ -54,6 +54,7 @@ impl World {
         }
         let held = forwards.iter().map(|forward| forward.slice).collect();
         let (forwards, leases) = (forwards.into_boxed_slice(), Arc::new(leases));
-        builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, held, leases })
+        builder
+            .vip(self.vrf, Vip { net: self.net, address, eip, forwards, listeners: [].into(), held, leases })
     }
 }

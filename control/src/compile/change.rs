@@ -7,6 +7,7 @@
 //! | routes, networks, VIPs, services or quotas of a VPC with VIPs | the public networks of its VIPs |
 //! | routes or link of a public network; a VIP there, or a service on it, that goes or changes | every VPC with VIPs there |
 //!
+//! Who gets new connections of a listener (weights, health) changes nothing for those that are open, so it reaches nobody.
 //! A service that is added changes nothing for other VPCs, so their flows are left alone.
 
 use std::{collections::HashMap, sync::Arc};
@@ -14,13 +15,17 @@ use std::{collections::HashMap, sync::Arc};
 use tidegate_fastpath::{
     table::{
         Net,
+        balance::Listener,
         fib::Hop,
         nat::{Forward, Vip},
     },
     types::VrfId,
 };
 
-use super::vrfs::Built;
+use super::{
+    nat::{Owned, Part},
+    vrfs::Built,
+};
 
 /// By number, whether a table decides differently than before.
 pub(super) fn changed(built: &[Option<Arc<Built>>], before: &[Option<Arc<Built>>]) -> Vec<bool> {
@@ -57,6 +62,28 @@ pub(super) fn changed(built: &[Option<Arc<Built>>], before: &[Option<Arc<Built>>
     changed
 }
 
+impl Part {
+    /// Whether all of it is decided as by `was`.
+    fn decides_as(&self, was: &Part) -> bool {
+        let same = |(now, was): (&Owned, &Owned)| now.id == was.id && same_decisions(&now.vip, &was.vip);
+        (&self.exit, &self.public) == (&was.exit, &was.public)
+            && self.vips.len() == was.vips.len()
+            && self.vips.iter().zip(&was.vips).all(same)
+    }
+}
+
+/// Whether nothing that is open under one of two generations of a VIP is decided otherwise under the other.
+fn same_decisions(now: &Vip, was: &Vip) -> bool {
+    let parts = |vip: &Vip| (vip.net, vip.address, vip.eip);
+    let kept = |(now, was): (&Arc<Listener>, &Arc<Listener>)| now.keeps(was);
+    std::ptr::eq(now, was)
+        || (parts(now) == parts(was)
+            && (&now.forwards, &now.held) == (&was.forwards, &was.held)
+            && Arc::ptr_eq(&now.leases, &was.leases)
+            && now.listeners.len() == was.listeners.len()
+            && now.listeners.iter().zip(&was.listeners).all(kept))
+}
+
 /// Marks tables, and all that leak into them, however far.
 fn spread(mut new: Vec<usize>, leaked_by: &HashMap<usize, Vec<usize>>, changed: &mut [bool]) {
     while let Some(number) = new.pop() {
@@ -71,7 +98,7 @@ impl Built {
         let (a, b) = (&self.made_of, &other.made_of);
         std::ptr::eq(self, other)
             || ((&a.key, a.tracked, a.quotas) == (&b.key, b.tracked, b.quotas)
-                && a.nat == b.nat
+                && a.nat.decides_as(&b.nat)
                 && a.nets == b.nets
                 && self.entries == other.entries)
     }
@@ -106,5 +133,13 @@ fn keeps(now: &Vip, was: &Vip) -> bool {
         at.is_ok_and(|at| now.forwards[at] == *forward)
     };
     let whole = was.eip.is_none() || was.eip == now.eip;
-    std::ptr::eq(now, was) || (whole && now.address == was.address && was.forwards.iter().all(find))
+    let balanced = |listener: &Arc<Listener>| {
+        let slice = listener.slice;
+        now.listener(slice.protocol, slice.first).is_some_and(|now| now.keeps(listener))
+    };
+    std::ptr::eq(now, was)
+        || (whole
+            && now.address == was.address
+            && was.forwards.iter().all(find)
+            && was.listeners.iter().all(balanced))
 }

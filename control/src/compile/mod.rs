@@ -1,6 +1,7 @@
 //! Desired state and facts to the tables that workers read. Pure: the same input gives the same tables. What did not
 //! change is taken over from the previous result, so that one change among many networks costs little.
 
+mod balance;
 mod change;
 mod nat;
 mod nets;
@@ -18,8 +19,8 @@ use tidegate_fastpath::{
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
+pub use self::{balance::Balanced, nets::mac_of, routes::RouteView};
 use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
-pub use self::{nets::mac_of, routes::RouteView};
 use crate::{
     config::BackendKey,
     state::{Desired, NetKey},
@@ -59,6 +60,8 @@ pub struct Compiled {
     vnis: Vec<VniEntry>,
     /// Which ports of VIPs are leased; kept as long as a VIP is.
     leased: Leased,
+    /// Listeners, and what stays with them.
+    pub balanced: Balanced,
 }
 
 /// What workers tell the session log.
@@ -97,7 +100,8 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
     let generation = previous.tables.generation + 1;
 
     let attached = nets::attach(desired, facts, &previous.tables.nets);
-    let services = nat::build(desired, previous);
+    let balanced = balance::build(desired, facts, &previous.balanced);
+    let services = nat::build(desired, &balanced, previous);
     let built = vrfs::build(desired, facts, &attached, &services, &previous.built);
     let vrfs = vrfs::publish(&built, &previous.built, &previous.tables.vrfs, generation);
     let nets = by_number(attached.iter().map(|net| (net.id.index(), Arc::clone(&net.net))));
@@ -111,6 +115,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             nets,
             vrfs,
             vips: services.vips,
+            departed: balanced.departed(),
             logged: logged(desired),
             lanes: Lanes::default(),
         }
@@ -122,6 +127,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
         built,
         vnis,
         leased: services.leased,
+        balanced,
     }
 }
 

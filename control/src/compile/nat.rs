@@ -9,12 +9,13 @@ use std::{
 
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
+    table::balance::Listener,
     table::nat::{BLOCK_PORTS, Exit, Forward, Inside, Leases, Slice, Snat, Vip},
     types::{NetId, VipId, VrfId},
 };
 
 use super::{
-    Compiled, by_number,
+    Balanced, Compiled, by_number,
     routes::{ALWAYS, Static, Target},
     vrfs::GATEWAY_PRIORITY,
 };
@@ -98,7 +99,7 @@ impl Services {
 
 /// Builds the tables of all VIPs; those that are as in `previous` are taken from there. Cost: one pass over VIPs and
 /// services.
-pub(super) fn build(desired: &Desired, previous: &Compiled) -> Services {
+pub(super) fn build(desired: &Desired, balanced: &Balanced, previous: &Compiled) -> Services {
     let config = desired.config();
     let mut of_vip: HashMap<&Id, Vec<Service<'_>>> = HashMap::new();
     for service in config.services() {
@@ -116,7 +117,7 @@ pub(super) fn build(desired: &Desired, previous: &Compiled) -> Services {
             leases.provide();
         }
         leased.insert(wanted.clone(), Arc::clone(&leases));
-        let vip = resolve(desired, wanted, services, leases)?;
+        let vip = resolve(desired, balanced, wanted, services, leases)?;
         let id = desired.vip(&wanted.id)?;
         let before = previous.tables.vips.get(id.index()).and_then(Option::as_ref);
         let vip = before.filter(|before| same(before, &vip)).map_or_else(|| Arc::new(vip), Arc::clone);
@@ -147,12 +148,14 @@ pub(super) fn build(desired: &Desired, previous: &Compiled) -> Services {
 /// Who owns what of one VIP.
 fn resolve(
     desired: &Desired,
+    balanced: &Balanced,
     vip: &config::Vip,
     services: &[Service<'_>],
     leases: Arc<Leases>,
 ) -> Option<Vip> {
     let mut eip = None;
     let mut forwards: Vec<Forward> = Vec::new();
+    let mut listeners: Vec<Arc<Listener>> = Vec::new();
     let mut held: Vec<Slice> = Vec::new();
     for service in services {
         if let Share::Slice(slice) = service.share() {
@@ -166,17 +169,19 @@ fn resolve(
                 to_first: service.target_first,
                 allowed: service.allowed,
             }),
-            // What it takes is held; nobody serves it yet.
-            Service::Listener(_) | Service::Snat(_) => {}
+            Service::Listener(service) => listeners.extend(balanced.listener(&service.id).map(Arc::clone)),
+            Service::Snat(_) => {}
         }
     }
     forwards.sort_unstable_by_key(|forward| forward.slice);
+    listeners.sort_unstable_by_key(|listener| listener.slice);
     held.sort_unstable();
     Some(Vip {
         net: desired.net(&NetKey::Public(vip.public_network.clone()))?,
         address: vip.address,
         eip,
         forwards: forwards.into(),
+        listeners: listeners.into(),
         held: held.into(),
         leases,
     })
@@ -188,7 +193,11 @@ fn inside(desired: &Desired, vm: &Vm) -> Option<Inside> {
 
 fn same(a: &Vip, b: &Vip) -> bool {
     let parts = |vip: &Vip| (vip.net, vip.address, vip.eip);
-    parts(a) == parts(b) && a.forwards == b.forwards && a.held == b.held && Arc::ptr_eq(&a.leases, &b.leases)
+    parts(a) == parts(b)
+        && a.forwards == b.forwards
+        && a.listeners == b.listeners
+        && a.held == b.held
+        && Arc::ptr_eq(&a.leases, &b.leases)
 }
 
 /// What is gathered of one VPC.

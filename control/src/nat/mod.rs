@@ -38,5 +38,6 @@ pub const fn service_name(service: Service) -> &'static str {
         Service::Snat => "snat",
         Service::Forward => "port_forward",
         Service::Fragment => "fragment",
+        Service::Balanced => "listener",
     }
 }

@@ -1,15 +1,15 @@
 //! Load balancers: what is wrong with a listener or a backend, and with whom it does not get along.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
-use tidegate_control::config::{Config, Problems, parse};
+use tidegate_control::config::{
+    Config, Listener,
+    balance::{Access, Algorithm, AllDown, DeadSessions, Mode},
+    parse,
+};
 
-use super::changed;
-
-/// What is said of every listener is left out.
-fn lines(result: Result<Config, Problems>) -> Vec<String> {
-    let unbuilt = "asks for load balancing, which this version does not have yet; remove the listener";
-    super::lines(result).into_iter().filter(|line| !line.ends_with(unbuilt)).collect()
-}
+use super::{changed, lines};
 
 /// The sections that the cases change: `web` on TCP 80 and `dns` on UDP 53 of `v1`, which has SNAT and a port forward too.
 fn sections() -> Vec<(&'static str, Value)> {
@@ -34,7 +34,7 @@ fn sections() -> Vec<(&'static str, Value)> {
             json!([{"id": "lb", "vip": "v1", "listeners": [
                 {"id": "web", "protocol": "tcp", "port": 80, "backends": [
                     {"nic": "n1", "port": 8080},
-                    {"vpc": "vpc-1", "address": "10.1.2.9", "weight": 50, "max_connections": 7, "drain": true, "drain_deadline_s": 60},
+                    {"vpc": "vpc-1", "address": "10.1.2.9", "weight": 50, "max_connections": 7, "drain": true},
                 ]},
                 {"id": "dns", "protocol": "udp", "ports": "53-54", "algorithm": "source", "backends": [{"nic": "n2", "port": 5353}]},
             ]}]),
@@ -55,6 +55,44 @@ fn expect(listener: &str, cases: &[(&str, Value, &[&str])]) {
         let pointer = format!("{listener}{key}");
         assert_eq!(lines(parse(&text(&[(&pointer, value.clone())]))), *expected, "{pointer} {value}");
     }
+}
+
+fn config(changes: &[(&str, Value)]) -> Config {
+    parse(&text(changes)).unwrap()
+}
+
+#[test]
+fn what_it_means() {
+    let config = config(&[]);
+    let [web, dns] = &config.load_balancers[0].listeners[..] else { panic!("{config:?}") };
+    let share = |listener: &Listener| tidegate_control::config::nat::Share::Slice(listener.slice).to_string();
+    assert_eq!((share(web), share(dns)), ("tcp 80".into(), "udp 53-54".into()));
+    assert_eq!((web.vpc.as_str(), web.vip.as_str(), web.balancer.as_str()), ("vpc-1", "v1", "lb"));
+    assert_eq!((web.algorithm, dns.algorithm), (Algorithm::RoundRobin, Algorithm::Source));
+    assert_eq!(
+        (web.mode, web.all_down, web.dead_sessions),
+        (Mode::Dnat, AllDown::Refuse, DeadSessions::Keep)
+    );
+    assert_eq!((web.persistence_s, web.idle_timeout_s, web.max_connections), (None, None, 200_000));
+    assert_eq!((&web.access, web.slow_start_s, &web.health_check), (&Access::Everybody, 0, &None));
+    let [one, two] = &web.backends[..] else { panic!("{web:?}") };
+    assert_eq!((one.vm.address, one.port, one.weight), (Ipv4Addr::new(10, 1, 1, 5), 8080, 100));
+    assert_eq!((two.vm.address, two.port, two.weight), (Ipv4Addr::new(10, 1, 2, 9), 80, 50));
+    assert_eq!((one.max_connections, one.drain, one.drain_deadline_s), (u32::MAX, false, None));
+    assert_eq!((two.max_connections, two.drain, two.drain_deadline_s), (7, true, None));
+    assert_eq!(config.services().map(|s| s.id().to_string()).collect::<Vec<_>>(), ["s1", "p1", "web", "dns"]);
+}
+
+#[test]
+fn groups_are_backends_by_another_name() {
+    let groups = json!([{"id": "g1", "backends": [{"nic": "n2"}]}, {"id": "g2", "backends": []}]);
+    let config = config(&[(&format!("{WEB}/groups"), groups)]);
+    let groups: Vec<_> = config.load_balancers[0].listeners[0]
+        .backends
+        .iter()
+        .map(|backend| (backend.group.as_ref().map(|id| id.as_str()), backend.vm.address.octets()[2]))
+        .collect();
+    assert_eq!(groups, [(None, 1), (None, 2), (Some("g1"), 2)]);
 }
 
 #[test]
@@ -102,7 +140,20 @@ fn listeners() {
                     "load_balancers[0].listeners[0].access.cidrs[1] (web): x is no address with prefix length; give both, as in 192.0.2.0/24",
                 ],
             ),
-            ("/slow_start_s", json!(30), &[]),
+            (
+                "/slow_start_s",
+                json!(30),
+                &[
+                    "load_balancers[0].listeners[0].slow_start_s (web): 30 asks for slow start, which this version does not have yet; remove the key",
+                ],
+            ),
+            (
+                "/backends/1/drain_deadline_s",
+                json!(30),
+                &[
+                    "load_balancers[0].listeners[0].backends (web): ask for deadlines of draining, which this version does not have yet; remove `drain_deadline_s` there",
+                ],
+            ),
             ("/persistence", json!({}), &[]),
         ],
     );
@@ -114,6 +165,7 @@ fn listeners() {
                 json!(30),
                 &[
                     "load_balancers[0].listeners[1].slow_start_s (dns): 30 would move clients of algorithm source while it lasts; remove it, or choose another algorithm",
+                    "load_balancers[0].listeners[1].slow_start_s (dns): 30 asks for slow start, which this version does not have yet; remove the key",
                 ],
             ),
             (

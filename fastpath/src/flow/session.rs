@@ -22,7 +22,7 @@ use std::net::Ipv4Addr;
 
 use super::{FlowKey, FlowTimeouts, Program};
 use crate::{
-    types::NetId,
+    types::{NetId, Tick},
     wire::{
         ipv4::protocol,
         translate::{Rewrite, Side},
@@ -40,6 +40,53 @@ pub enum Service {
     Forward,
     /// No translation: the ports of a fragmented datagram, for the fragments that have none.
     Fragment,
+    /// A listener of a load balancer.
+    Balanced,
+}
+
+impl Service {
+    /// Whether it leads ports of a VIP to a VM, and the VM's answers out by that VIP whatever it has besides.
+    pub const fn is_published(self) -> bool {
+        matches!(self, Service::Forward | Service::Balanced)
+    }
+}
+
+/// When a session without packets ends: after a time of its own, or that of its protocol. 11 bits of a [`Translation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idle(u16);
+
+impl Idle {
+    /// That of the protocol.
+    pub const DEFAULT: Idle = Idle(0);
+    /// Bits of the factor; above it there are four of a power of two.
+    const FACTOR_BITS: u32 = 7;
+    const FACTOR_MAX: u32 = (1 << Idle::FACTOR_BITS) - 1;
+    const BITS: u32 = 11;
+
+    /// So many seconds, from 1 to 4 million; above 127 rounded up, by less than one part in 64.
+    pub const fn of_s(seconds: u32) -> Idle {
+        let (mut factor, mut power) = (seconds, 0);
+        while factor > Idle::FACTOR_MAX && power < 15 {
+            power += 1;
+            factor = seconds.div_ceil(1 << power);
+        }
+        let factor = if factor > Idle::FACTOR_MAX { Idle::FACTOR_MAX } else { factor };
+        Idle((power << Idle::FACTOR_BITS | factor) as u16)
+    }
+
+    /// The seconds; `None` for those of the protocol.
+    pub const fn seconds(self) -> Option<u32> {
+        let (factor, power) = (self.0 as u32 & Idle::FACTOR_MAX, self.0 >> Idle::FACTOR_BITS);
+        if self.0 == 0 { None } else { Some(factor << power) }
+    }
+
+    /// In ticks, or `default`.
+    const fn ticks_or(self, default: u32) -> u32 {
+        match self.seconds() {
+            Some(seconds) => Tick::ticks_of_s(seconds),
+            None => default,
+        }
+    }
 }
 
 /// A translated connection as its two entries say, each with the program that its direction had last.
@@ -51,7 +98,8 @@ pub struct Session {
     pub outward: (FlowKey, Program),
 }
 
-/// What of a flow's packets is replaced; one word of a record.
+/// What of a flow's packets is replaced; one word of a record: address << 32 | port << 16 | [`Idle`] << 5 | service << 2 |
+/// side << 1 | 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Translation(u64);
 
@@ -79,12 +127,24 @@ impl Translation {
 
     /// What it is for.
     pub const fn service(self) -> Service {
-        match self.0 >> 2 & 3 {
+        match self.0 >> 2 & 7 {
             0 => Service::Eip,
             1 => Service::Snat,
             2 => Service::Forward,
-            _ => Service::Fragment,
+            3 => Service::Fragment,
+            _ => Service::Balanced,
         }
+    }
+
+    /// The same with a timeout of its own.
+    pub const fn with_idle(self, idle: Idle) -> Translation {
+        let mask = ((1 << Idle::BITS) - 1) << 5;
+        Translation(self.0 & !mask | (idle.0 as u64) << 5)
+    }
+
+    /// Its timeout.
+    pub const fn idle(self) -> Idle {
+        Idle((self.0 >> 5) as u16 & ((1 << Idle::BITS) - 1))
     }
 
     /// By which address.
@@ -107,7 +167,7 @@ impl Translation {
 
     /// Whether the entry is one of a pair that lives and ends together.
     pub const fn is_session(self) -> bool {
-        !self.is_none() && matches!(self.service(), Service::Snat | Service::Forward)
+        !self.is_none() && matches!(self.service(), Service::Snat | Service::Forward | Service::Balanced)
     }
 
     /// As it is stored.
@@ -241,14 +301,14 @@ impl TcpState {
 }
 
 impl FlowTimeouts {
-    /// After how many ticks without packets a session of `protocol` ends.
-    pub const fn of_session(&self, protocol: u8, one: TcpSeen, other: TcpSeen) -> u32 {
+    /// After how many ticks without packets a session of `protocol` ends, with its own timeout or the default one.
+    pub const fn of_session(&self, protocol: u8, idle: Idle, one: TcpSeen, other: TcpSeen) -> u32 {
         match protocol {
             protocol::TCP => match TcpState::of(one, other) {
-                TcpState::Established | TcpState::HalfClosed => self.tcp_established,
+                TcpState::Established | TcpState::HalfClosed => idle.ticks_or(self.tcp_established),
                 TcpState::Opening | TcpState::Closing | TcpState::Reset => self.tcp_transitory,
             },
-            protocol::UDP => self.udp,
+            protocol::UDP => idle.ticks_or(self.udp),
             protocol::ICMP => self.icmp,
             _ => self.other,
         }
@@ -261,7 +321,7 @@ impl FlowTimeouts {
             let over = seen.0 & (TcpSeen::FIN | TcpSeen::RST) != 0 || seen.0 & TcpSeen::ACK == 0;
             match protocol {
                 protocol::TCP if over => self.tcp_transitory,
-                _ => self.of_session(protocol, seen, seen),
+                _ => self.of_session(protocol, translation.idle(), seen, seen),
             }
         } else if !translation.is_none() && matches!(translation.service(), Service::Fragment) {
             self.fragment
@@ -331,13 +391,26 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_is_rounded_up_a_little() {
+        assert_eq!(Idle::DEFAULT.seconds(), None);
+        for seconds in (1..=1000).chain([3600, 7440, 86_399, 86_400, 4_000_000]) {
+            let kept = Idle::of_s(seconds).seconds().unwrap();
+            assert!(seconds <= kept && kept - seconds <= seconds / 64, "{seconds} {kept}");
+            assert!(seconds > 127 || kept == seconds);
+        }
+    }
+
+    #[test]
     fn a_rewrite_gives_back_what_was_put_in() {
-        for service in [Service::Eip, Service::Snat, Service::Forward, Service::Fragment] {
+        for service in [Service::Eip, Service::Snat, Service::Forward, Service::Fragment, Service::Balanced] {
             for side in [Side::Source, Side::Destination] {
                 let translation = Translation::new(service, side, Ipv4Addr::BROADCAST, u16::MAX);
                 assert_eq!((translation.service(), translation.side()), (service, side));
                 assert_eq!((translation.address(), translation.port()), (Ipv4Addr::BROADCAST, u16::MAX));
                 assert!(!translation.is_none());
+                let timed = translation.with_idle(Idle::of_s(90)).with_idle(Idle::of_s(127));
+                assert_eq!((timed.idle(), timed.with_idle(Idle::DEFAULT)), (Idle::of_s(127), translation));
+                assert_eq!((timed.service(), timed.rewrite()), (service, translation.rewrite()));
                 let least = Translation::new(service, side, Ipv4Addr::UNSPECIFIED, 0);
                 assert!(!least.is_none());
             }

@@ -150,6 +150,11 @@ impl FlowWorker {
         (record.last_seen().unwrap_or_default(), record.tcp())
     }
 
+    /// Bytes (IP total length) of the packets of an entry.
+    pub fn bytes(&self, id: FlowId) -> u64 {
+        self.table.record(id).counts().bytes
+    }
+
     #[cold]
     fn get_other(&self, key: &FlowKey, hash: FlowHash) -> Option<FlowId> {
         self.table.find(key, hash).map(|place| place.id)

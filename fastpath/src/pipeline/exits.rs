@@ -8,7 +8,7 @@ use crate::{
     flow::Program,
     io::Io,
     reason::{DropReason, Event, PuntReason},
-    stage::{fragment, icmp, local},
+    stage::{fragment, icmp, local, reset},
     types::{Mtu, NetId},
 };
 
@@ -28,6 +28,9 @@ impl<B: Buffer> Engine<B> {
         mtu: Option<Mtu>,
     ) {
         self.counters.dropped(packet.origin.net, reason);
+        if reset::is_told(reason, &packet.ip) {
+            return self.reset(round, buffer, packet);
+        }
         let Some(error) = icmp::error_for(reason, mtu).filter(|_| !packet.own) else { return };
         let us = round.tables.net(packet.origin.net).and_then(|net| net.address);
         let Some(us) = us.filter(|_| icmp::is_allowed(&packet.ip, &buffer)) else {
@@ -43,6 +46,24 @@ impl<B: Buffer> Engine<B> {
             self.counters.event(Event::IcmpError);
             self.counters.event(Event::Originated);
             self.send_own(round, buffer, packet.origin.net, packet.vrf);
+        }
+    }
+
+    /// Tells the sender of a TCP segment that there is no connection, within the rate.
+    #[cold]
+    #[inline(never)]
+    fn reset(&mut self, round: &mut Round<impl Io<Buffer = B>>, mut buffer: B, packet: &Packet) {
+        self.next_id = self.next_id.wrapping_add(1);
+        let allowed = !packet.own && icmp::is_allowed(&packet.ip, &buffer);
+        if allowed
+            && self.limits.resets.take(round.now)
+            && reset::become_reset(&mut buffer, &packet.ip, self.next_id)
+        {
+            self.counters.event(Event::TcpReset);
+            self.counters.event(Event::Originated);
+            self.send_own(round, buffer, packet.origin.net, packet.vrf);
+        } else {
+            self.counters.event(Event::TcpResetNotSent);
         }
     }
 

@@ -56,7 +56,7 @@ impl<B: Buffer> Engine<B> {
         let known = self.known(round, packet)?;
         // Answers of a forward leave by the forward, whatever the VM has besides.
         if let Some(Program { translation, egress, .. }) =
-            known.filter(|k| k.translation.service() == Service::Forward)
+            known.filter(|k| k.translation.service().is_published())
         {
             let way = self.way_out(tables, egress, key.destination())?;
             return Ok(translated(tables, packet, way, translation, packet.vrf));
@@ -136,7 +136,7 @@ impl<B: Buffer> Engine<B> {
         let answers = |known: &Program| {
             let Program { translation, .. } = known;
             translation.is_session()
-                && translation.service() == Service::Forward
+                && translation.service().is_published()
                 && translation.side() == Side::Source
                 && translation::is_legal(round.tables, &packet.key, known)
         };
@@ -192,6 +192,7 @@ impl<B: Buffer> Engine<B> {
                 Ok(translated(tables, packet, way, translation, inside.vrf))
             }
             Owner::Forward(forward) => self.forwarded(round, packet, forward),
+            Owner::Listener(listener) => self.balanced(round, packet, listener),
             Owner::Snat => self.unsolicited(round, packet, id, vip),
             Owner::Other => Err(DropReason::NoService.into()),
         }
@@ -254,7 +255,9 @@ impl<B: Buffer> Engine<B> {
         if !program.translation.is_session() {
             return Ok(None);
         }
-        if translation::is_legal(round.tables, &packet.key, &program) {
+        let tables = round.tables;
+        if translation::is_legal(tables, &packet.key, &program) && !self.begins_anew(tables, packet, &program)
+        {
             return Ok(Some(program));
         }
         self.end(round.tables, &packet.key, &program, round.now).map_err(|_| Stop::Wait(None))?;
@@ -272,7 +275,7 @@ impl<B: Buffer> Engine<B> {
     }
 
     /// In to an address of a VPC, perhaps the gateway's own there.
-    fn way_in(&self, tables: &Tables, inside: Inside) -> Result<Way, Stop> {
+    pub(super) fn way_in(&self, tables: &Tables, inside: Inside) -> Result<Way, Stop> {
         match route::resolve(tables, inside.vrf, inside.address)? {
             Leads::To(egress, ip) => self.way_to(egress, ip),
             Leads::Here(egress) => Ok(Way { egress, next: NeighbourId::NONE }),

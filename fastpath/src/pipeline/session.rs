@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
-    Engine, Packet, Round, Stop,
+    Engine, Packet, Round, Stop, balance,
     nat::{Way, translated},
 };
 use crate::{
@@ -131,7 +131,7 @@ impl<B: Buffer> Engine<B> {
                 Some((leased.then_some(mapping).ok_or(DropReason::NoService)?, false))
             }
         };
-        let there = Translation::new(home.service(), Side::Source, address, port);
+        let there = Translation::new(home.service(), Side::Source, address, port).with_idle(home.idle());
         let outward = (key.answer(program.egress, home), undecided(packet.origin.net, there, vrf));
         self.open(tables, &mut vm, [(*key, program), outward], lease, round.now)?;
         Ok(program)
@@ -212,11 +212,16 @@ impl<B: Buffer> Engine<B> {
         };
         let nat = Arc::clone(&self.nat);
         let mut vm = nat.vm(connection.inside).map_err(|_| NotLearned::Busy)?;
+        let balanced = connection.service == Service::Balanced;
+        let bytes = if balanced { [inward, outward].map(|key| self.bytes(key)) } else { [0; 2] };
         // Outward first: as long as the inward entry is there, nobody else gets the port.
         self.forget(outward, inward)?;
         if self.flows.forget(inward)? {
             vm.end();
             self.log(tables, now, NatChange::Ended(connection));
+            if let Some(usage) = balance::usage_of(tables, &connection).filter(|_| balanced) {
+                usage.ended(bytes[0], bytes[1]);
+            }
             if let (Some(space), Service::Snat) = (Space::of(connection.protocol), connection.service) {
                 let vip = translation::vip_at(tables, connection.public, connection.address);
                 if let Some(block) = vm.release_port(&tables.vips, vip, space, connection.port) {
@@ -228,6 +233,11 @@ impl<B: Buffer> Engine<B> {
             self.counters.event(Event::SessionEnd);
         }
         Ok(())
+    }
+
+    /// Bytes of the packets of an entry.
+    fn bytes(&self, key: &FlowKey) -> u64 {
+        self.flows.find(key).map_or(0, |(id, _)| self.flows.bytes(id))
     }
 
     /// Removes the entry of `key` if it is the other direction of `of`.
@@ -257,7 +267,12 @@ impl<B: Buffer> Engine<B> {
                 Some((other_last, other_seen)) => (age(last).min(age(other_last)), other_seen),
                 None => (age(last), TcpSeen::default()),
             };
-            let limit = self.settings.timeouts.of_session(key.protocol(), seen, other_seen);
+            let limit = self.settings.timeouts.of_session(
+                key.protocol(),
+                program.translation.idle(),
+                seen,
+                other_seen,
+            );
             // Who is asked later is asked again in the next round.
             if idle > limit && self.end(tables, key, &program, now).is_ok() {
                 ended += 1;

@@ -39,6 +39,7 @@ const FRAGMENTED_PER_S: u32 = 20_000;
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) icmp_errors: RateLimit,
+    pub(super) resets: RateLimit,
     pub(super) local: RateLimit,
     pub(super) arp: RateLimit,
     pub(super) resolve: RateLimit,
@@ -51,6 +52,7 @@ impl Limits {
         let notices = RateLimit::new(settings.notices_per_s, 256);
         Limits {
             icmp_errors: RateLimit::new(settings.icmp_errors_per_s, 50),
+            resets: RateLimit::new(settings.icmp_errors_per_s, 50),
             local: RateLimit::new(settings.local_per_s, 512),
             arp: notices,
             resolve: notices,

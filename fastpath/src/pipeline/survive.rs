@@ -1,6 +1,7 @@
 //! After a restart: which sessions that an earlier process left go on? Those that the configuration would still translate so,
 //! and whose port nobody else has. Port leases and quotas are counted again, session by session.
 
+use super::balance;
 use crate::{
     flow::session::{Service, Session},
     nat::{Mapping, Nat},
@@ -30,6 +31,10 @@ pub fn readmit(nat: &Nat, tables: &Tables, session: &Session) -> bool {
         if vm.adopt(&tables.vips, mapping, inside_port).is_err() {
             return false;
         }
+    }
+    if connection.service == Service::Balanced {
+        let Some(usage) = balance::usage_of(tables, &connection) else { return false };
+        usage.readmit();
     }
     vm.readmit();
     true

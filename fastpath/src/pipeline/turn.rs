@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::{Engine, Packet, Round, nat::TURNS_MAX};
 use crate::{
     buffer::Buffer,
-    flow::{FlowKey, Program, session::Service},
+    flow::{FlowKey, Program},
     io::Io,
     reason::{DropReason, Event},
     stage::{
@@ -136,7 +136,7 @@ impl<B: Buffer> Engine<B> {
         let leads = tables.vrf(packet.vrf).map(|vrf| vrf.fib.lookup(to));
         let about = answers.and_then(|answers| self.outward(packet, home(tables, packet, answers), answers));
         matches!(leads, Some(Hop::Via(..) | Hop::Leak(_)))
-            && about.is_none_or(|program| program.translation.service() != Service::Forward)
+            && about.is_none_or(|program| !program.translation.service().is_published())
     }
 
     /// The entry of a VM's packets that go out translated, from the network of `packet` or from `home`.

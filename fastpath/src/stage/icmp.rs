@@ -17,6 +17,8 @@ pub fn error_for(reason: DropReason, egress: Option<Mtu>) -> Option<IcmpError> {
     match reason {
         DropReason::TtlExceeded => Some(IcmpError::TimeExceeded),
         DropReason::NoRoute | DropReason::NotTranslated => Some(IcmpError::NetUnreachable),
+        // RFC 1122 §3.2.2.1. TCP gets a reset instead.
+        DropReason::NoBackend => Some(IcmpError::PortUnreachable),
         DropReason::NeighbourUnresolved => Some(IcmpError::HostUnreachable),
         // RFC 5508 REQ-8: a new flow that cannot have a session.
         DropReason::PortsExhausted

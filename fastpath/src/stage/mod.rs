@@ -10,5 +10,6 @@ pub mod ingress;
 pub mod link;
 pub mod local;
 pub mod mss;
+pub mod reset;
 pub mod route;
 pub mod translation;

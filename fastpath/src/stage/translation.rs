@@ -94,6 +94,10 @@ pub fn is_legal(tables: &Tables, key: &FlowKey, program: &Program) -> bool {
                 && forward.target_port(connection.port) == connection.inside_port
                 && forward.allowed.contains(&connection.remote)
         }
+        (Owner::Listener(listener), Service::Balanced) => {
+            let backend = listener.backend(connection.port, connection.inside, connection.inside_port);
+            listener.access.allows(connection.remote) && backend.is_some_and(|backend| backend.keeps)
+        }
         (Owner::Snat | Owner::Eip(_), Service::Snat) => {
             let exit = tables.vrf(connection.inside.vrf).and_then(|vrf| vrf.exit.as_deref());
             let leave = exit

@@ -2,6 +2,7 @@
 //! whole ([`publish`]); workers load it once per burst. What changes too often for that (a neighbour's MAC, its VTEP) is in
 //! the shared [`neighbour::NeighbourTable`], behind an index.
 
+pub mod balance;
 pub mod fib;
 pub mod lane;
 pub mod nat;
@@ -14,6 +15,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use ipnet::Ipv4Net;
 
 use self::{
+    balance::Departed,
     fib::Fib,
     lane::Lanes,
     nat::{Exit, Logged, Quotas, Vip},
@@ -38,6 +40,8 @@ pub struct Tables {
     pub vnis: VniTable,
     /// Public addresses, by [`VipId`]; entries of removed ones are `None`.
     pub vips: Vec<Option<Arc<Vip>>>,
+    /// Backends of listeners that are gone, and had connections.
+    pub departed: Arc<[Departed]>,
     /// What the session log wants to know.
     pub logged: Logged,
     /// What of all this established flows need; see [`Tables::with_lanes`].

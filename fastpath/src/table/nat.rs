@@ -9,6 +9,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use ipnet::Ipv4Net;
 
 pub use self::leases::Leases;
+use super::balance::Listener;
 use crate::types::{NetId, VipId, VrfId};
 
 /// An address inside a VPC.
@@ -31,6 +32,8 @@ pub struct Vip {
     pub eip: Option<Inside>,
     /// Port forwards, sorted by slice; they do not overlap.
     pub forwards: Box<[Forward]>,
+    /// Listeners of load balancers, sorted by slice; they overlap neither each other nor forwards.
+    pub listeners: Box<[Arc<Listener>]>,
     /// Slices that SNAT must not lease: those of every other service. Sorted, not overlapping.
     pub held: Box<[Slice]>,
     /// What SNAT leased; shared by all generations of the VIP.
@@ -82,6 +85,8 @@ pub enum Owner<'a> {
     Eip(Inside),
     /// A port forward.
     Forward(&'a Forward),
+    /// A listener of a load balancer.
+    Listener(&'a Listener),
     /// SNAT, leased or not.
     Snat,
     /// Another service.
@@ -89,7 +94,7 @@ pub enum Owner<'a> {
 }
 
 impl Vip {
-    /// Who owns `port` of `protocol`. Protocols without ports have port 0. Cost: two binary searches.
+    /// Who owns `port` of `protocol`. Protocols without ports have port 0. Cost: three binary searches.
     pub fn owner(&self, protocol: u8, port: u16) -> Owner<'_> {
         if let Some(inside) = self.eip {
             return Owner::Eip(inside);
@@ -97,9 +102,19 @@ impl Vip {
         let at = self.forwards.partition_point(|f| (f.slice.protocol, f.slice.last) < (protocol, port));
         match self.forwards.get(at) {
             Some(forward) if forward.slice.contains(protocol, port) => Owner::Forward(forward),
-            _ if self.holds(protocol, port) => Owner::Other,
-            _ => Owner::Snat,
+            _ => match self.listener(protocol, port) {
+                Some(listener) => Owner::Listener(listener),
+                None if self.holds(protocol, port) => Owner::Other,
+                None => Owner::Snat,
+            },
         }
+    }
+
+    /// The listener that has `port` of `protocol`.
+    pub fn listener(&self, protocol: u8, port: u16) -> Option<&Listener> {
+        let before = |listener: &Listener| (listener.slice.protocol, listener.slice.last) < (protocol, port);
+        let at = self.listeners.partition_point(|listener| before(listener));
+        self.listeners.get(at).map(|listener| &**listener).filter(|l| l.slice.contains(protocol, port))
     }
 
     /// Whether another service than SNAT holds `port` of `protocol`.
@@ -272,6 +287,21 @@ pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = u16> + Clone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::balance;
+
+    fn listener(slice: Slice) -> Arc<Listener> {
+        Arc::new(Listener {
+            slice,
+            vrf: VrfId(1),
+            access: balance::Access::Everybody,
+            max_connections: 1,
+            idle: crate::flow::session::Idle::DEFAULT,
+            backends: [].into(),
+            pick: balance::Pick::Least([].into()),
+            persistence: None,
+            usage: Arc::default(),
+        })
+    }
 
     fn vip(eip: Option<Inside>) -> Vip {
         let slice = |protocol, first, last| Slice { protocol, first, last };
@@ -282,6 +312,7 @@ mod tests {
             address: Ipv4Addr::new(203, 0, 113, 93),
             eip,
             forwards: [forward(slice(6, 2222, 2224), 23), forward(slice(17, 53, 53), 5353)].into(),
+            listeners: [listener(slice(6, 443, 444))].into(),
             held: [slice(6, 80, 80), slice(6, 2222, 2224), slice(17, 53, 53)].into(),
             leases: Arc::default(),
         }
@@ -293,12 +324,17 @@ mod tests {
         let name = |protocol, port| match shared.owner(protocol, port) {
             Owner::Eip(_) => "eip".into(),
             Owner::Forward(forward) => format!("forward {}", forward.target_port(port)),
+            Owner::Listener(listener) => format!("listener {}", listener.slice.first),
             Owner::Snat => "snat".into(),
             Owner::Other => "other".into(),
         };
         let cases = [
             (6, 79, "snat"),
             (6, 80, "other"),
+            (6, 443, "listener 443"),
+            (6, 444, "listener 443"),
+            (6, 445, "snat"),
+            (17, 443, "snat"),
             (6, 81, "snat"),
             (6, 2221, "snat"),
             (6, 2222, "forward 23"),

@@ -33,6 +33,8 @@ pub enum IcmpError {
     NetUnreachable,
     /// Type 3 code 1: the next hop or host does not answer.
     HostUnreachable,
+    /// Type 3 code 3: nobody has the port.
+    PortUnreachable,
     /// Type 3 code 13: refused by an administrator's bound (RFC 5508 REQ-8).
     Prohibited,
     /// Type 3 code 4: larger than this MTU with DF set (RFC 1191 §4).
@@ -45,6 +47,7 @@ impl IcmpError {
             IcmpError::TimeExceeded => [kind::TIME_EXCEEDED, 0],
             IcmpError::NetUnreachable => [kind::UNREACHABLE, 0],
             IcmpError::HostUnreachable => [kind::UNREACHABLE, 1],
+            IcmpError::PortUnreachable => [kind::UNREACHABLE, 3],
             IcmpError::Prohibited => [kind::UNREACHABLE, 13],
             IcmpError::FragmentationNeeded(_) => [kind::UNREACHABLE, 4],
         }

@@ -1,6 +1,8 @@
-//! TCP (RFC 9293), as much as a router touches: the SYN flag and the MSS option.
+//! TCP (RFC 9293), as much as a router touches: the SYN flag, the MSS option, and the reset of a segment that is refused.
 
-use super::{be16, checksum, put16};
+use std::net::Ipv4Addr;
+
+use super::{be16, checksum, ipv4::protocol, put16};
 
 /// Flags of the 14th byte.
 const FIN: u8 = 0x01;
@@ -56,11 +58,87 @@ fn lower(segment: &mut [u8], at: usize, limit: u16) -> bool {
     true
 }
 
+/// A reset: what answers a segment that is of no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    source_port: u16,
+    destination_port: u16,
+    sequence: u32,
+    /// `None` without the ACK flag.
+    acknowledge: Option<u32>,
+}
+
+/// The reset that answers `segment` (header and data) where there is no connection (RFC 9293 §3.10.7.1). `None` for a reset, and
+/// for what is cut short.
+pub fn reset_of(segment: &[u8]) -> Option<Reset> {
+    let header = segment.first_chunk::<HEADER_LEN>()?;
+    let flags = header[13];
+    let data = segment.len().checked_sub(usize::from(header[12] >> 4) * 4)?;
+    if flags & RST != 0 {
+        return None;
+    }
+    let [sequence, acknowledge] =
+        [4, 8].map(|at| u32::from(be16(header, at)) << 16 | u32::from(be16(header, at + 2)));
+    let len = data as u32 + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+    let (sequence, acknowledge) = match flags & ACK {
+        0 => (0, Some(sequence.wrapping_add(len))),
+        _ => (acknowledge, None),
+    };
+    Some(Reset { source_port: be16(header, 2), destination_port: be16(header, 0), sequence, acknowledge })
+}
+
+impl Reset {
+    /// Writes the segment, checksum included.
+    pub fn emit(&self, segment: &mut [u8; HEADER_LEN], source: Ipv4Addr, destination: Ipv4Addr) {
+        let flags = RST | if self.acknowledge.is_some() { ACK } else { 0 };
+        *segment = [0; HEADER_LEN];
+        put16(segment, 0, self.source_port);
+        put16(segment, 2, self.destination_port);
+        segment[4..8].copy_from_slice(&self.sequence.to_be_bytes());
+        segment[8..12].copy_from_slice(&self.acknowledge.unwrap_or_default().to_be_bytes());
+        segment[12] = (HEADER_LEN as u8 / 4) << 4;
+        segment[13] = flags;
+        let pseudo = checksum::pseudo_header(source, destination, protocol::TCP, HEADER_LEN as u16);
+        let check = !checksum::sum(segment, pseudo);
+        put16(segment, 16, check);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
+
+    #[test]
+    fn a_reset_answers_what_it_is_about() {
+        let segment = |flags: u8, data: usize| {
+            let mut segment = vec![0; 20 + data];
+            segment[..12].copy_from_slice(&[0x9c, 0x40, 0, 80, 0, 0, 1, 0, 0, 0, 2, 0]);
+            segment[12] = 5 << 4;
+            segment[13] = flags;
+            segment
+        };
+        for (flags, data, sequence, acknowledge) in [
+            (SYN, 0, 0, Some(0x101)),
+            (SYN | FIN, 3, 0, Some(0x105)),
+            (0, 5, 0, Some(0x105)),
+            (ACK, 5, 0x200, None),
+            (SYN | ACK, 0, 0x200, None),
+        ] {
+            let reset = reset_of(&segment(flags, data)).unwrap();
+            let expected = Reset { source_port: 80, destination_port: 40_000, sequence, acknowledge };
+            assert_eq!(reset, expected, "{flags:#x}");
+            let (from, to) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+            let mut bytes = [0xff; HEADER_LEN];
+            reset.emit(&mut bytes, from, to);
+            let pseudo = checksum::pseudo_header(from, to, protocol::TCP, HEADER_LEN as u16);
+            assert_eq!(checksum::sum(&bytes, pseudo), 0xffff);
+            assert_eq!(bytes[13], if acknowledge.is_some() { RST | ACK } else { RST });
+        }
+        assert_eq!((reset_of(&segment(RST, 0)), reset_of(&[0; 19])), (None, None));
+        let mut broken = segment(SYN, 0);
+        broken[12] = 0xf0;
+        assert_eq!(reset_of(&broken), None);
+    }
 
     fn sealed(options: &[u8]) -> Vec<u8> {
         let mut segment = vec![0u8; 20];

@@ -11,6 +11,7 @@
 //! A [`Sent`] that is dropped with frames nobody expected fails the test, and after each step the books of every worker
 //! must balance. Underlay hosts and the stations that [`Gateway::vm`] made answer ARP requests by themselves, unseen.
 
+mod balance;
 mod crash;
 mod ledger;
 mod sent;

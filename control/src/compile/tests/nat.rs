@@ -422,7 +422,7 @@ proptest! {
                         prop_assert!(vip.holds(protocol, port));
                     }
                     Owner::Eip(_) | Owner::Snat => prop_assert_eq!(of.count(), 0),
-                    Owner::Other => prop_assert!(false),
+                    Owner::Listener(_) | Owner::Other => prop_assert!(false),
                 }
             }
         }

@@ -49,6 +49,7 @@ fn vip(n: u16, open: &[RangeInclusive<u16>]) -> Vip {
         address: public(n),
         eip: None,
         forwards: [].into(),
+        listeners: [].into(),
         held: held.into(),
         leases: Arc::default(),
     }

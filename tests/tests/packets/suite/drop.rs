@@ -123,6 +123,9 @@ fn provoke(gw: &mut Gateway, reason: DropReason) -> Result<(), Unreached> {
         | R::TransportTruncated
         | R::FragmentUnmatched
         | R::FragmentHoldFull => return Err("see nat.rs: this site translates nothing"),
+        R::ListenerDenied | R::ListenerFull | R::BackendsFull | R::NoBackend | R::StraySegment => {
+            return Err("see balance.rs: this site has no listeners");
+        }
         R::Shutdown => {
             return Err("see a_worker_that_stops_drops_what_waits in resolve.rs: the worker is gone then");
         }

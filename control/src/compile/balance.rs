@@ -1,0 +1,268 @@
+//! Listeners as workers see them: who of their backends gets new connections, and whose connections go on. Numbers that workers
+//! count stay with a listener and a backend from one result to the next; a backend that is removed keeps its own until its last
+//! connection has ended.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use ipnet::Ipv4Net;
+use tidegate_fastpath::{
+    flow::session::Idle,
+    table::balance::{
+        Access, Backend, BackendUsage, Departed, Listener, ListenerUsage, Member, Pick, Sticky, maglev,
+        schedule,
+    },
+    table::nat::Inside,
+    types::VrfId,
+};
+
+use super::Facts;
+use crate::{
+    config::{
+        self, BackendKey, Id, TableKey,
+        balance::{Algorithm, AllDown, DeadSessions},
+        nat::Vm,
+    },
+    state::{Desired, NetKey},
+};
+
+/// What a listener is recognised by, whatever it is called: where it begins on which VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    vip: config::Vip,
+    protocol: u8,
+    first: u16,
+}
+
+/// What a backend is recognised by in its listener.
+type Seat = (Vm, u16);
+
+/// A listener and what stays with it.
+#[derive(Clone, Debug)]
+struct Kept {
+    listener: Arc<Listener>,
+    /// What each backend counts, and the number that it is remembered by.
+    seats: HashMap<Seat, (Arc<BackendUsage>, u16)>,
+    /// The number of the next new backend.
+    next_slot: u16,
+}
+
+/// A backend that is gone, with connections.
+#[derive(Clone, Debug)]
+struct Gone {
+    place: Place,
+    seat: Seat,
+    departed: Departed,
+}
+
+/// All listeners of a result.
+#[derive(Clone, Debug, Default)]
+pub struct Balanced {
+    kept: HashMap<Place, Kept>,
+    gone: Vec<Gone>,
+    by_name: HashMap<Id, Arc<Listener>>,
+}
+
+impl Balanced {
+    /// The listener of this name, as workers see it; `None` for one that a proxy serves.
+    pub fn listener(&self, id: &Id) -> Option<&Arc<Listener>> {
+        self.by_name.get(id)
+    }
+
+    /// Connections that backends still have which the configuration has no more.
+    pub fn departed_connections(&self) -> u32 {
+        self.gone.iter().map(|gone| gone.departed.usage.usage.live()).sum()
+    }
+
+    /// For workers.
+    pub(super) fn departed(&self) -> Arc<[Departed]> {
+        self.gone.iter().map(|gone| gone.departed.clone()).collect()
+    }
+}
+
+/// Builds all listeners; those that are as before are taken from `previous`. Cost: one pass over all backends, and the tables of
+/// listeners whose backends changed.
+pub(super) fn build(desired: &Desired, facts: &Facts, previous: &Balanced) -> Balanced {
+    let vips: HashMap<&Id, &config::Vip> = desired.config().vips.iter().map(|vip| (&vip.id, vip)).collect();
+    let mut balanced = Balanced::default();
+    for wanted in desired.config().listeners().filter(|listener| !listener.protocol.is_proxied()) {
+        let Some(vip) = vips.get(&wanted.vip) else { continue };
+        let slice = wanted.slice;
+        let place = Place { vip: (*vip).clone(), protocol: slice.protocol, first: slice.first };
+        let Some(vrf) = desired.vrf(&TableKey::Vpc(wanted.vpc.clone())) else { continue };
+        let kept = Builder { wanted, facts, place: &place, vrf, previous }.build();
+        balanced.by_name.insert(wanted.id.clone(), Arc::clone(&kept.listener));
+        balanced.kept.insert(place, kept);
+    }
+    balanced.gone = gone(desired, &balanced, previous);
+    balanced
+}
+
+/// Backends of before that are no more, and have connections.
+fn gone(desired: &Desired, now: &Balanced, previous: &Balanced) -> Vec<Gone> {
+    let is_there =
+        |place: &Place, seat: &Seat| now.kept.get(place).is_some_and(|k| k.seats.contains_key(seat));
+    let left = previous.kept.iter().flat_map(|(place, kept)| {
+        let seats = kept.seats.iter().filter(|(seat, _)| !is_there(place, seat));
+        seats.filter_map(|(seat, (usage, _))| {
+            let net = desired.net(&NetKey::Public(place.vip.public_network.clone()))?;
+            let to = Inside { vrf: kept.listener.vrf, address: seat.0.address };
+            let (slice, address, usage) = (kept.listener.slice, place.vip.address, Arc::clone(usage));
+            let departed = Departed { net, address, slice, to, to_first: seat.1, usage };
+            Some(Gone { place: place.clone(), seat: seat.clone(), departed })
+        })
+    });
+    let still = previous.gone.iter().filter(|gone| !is_there(&gone.place, &gone.seat)).cloned();
+    left.chain(still).filter(|gone| gone.departed.usage.usage.live() > 0).collect()
+}
+
+/// One listener.
+struct Builder<'a> {
+    wanted: &'a config::Listener,
+    facts: &'a Facts,
+    place: &'a Place,
+    vrf: VrfId,
+    previous: &'a Balanced,
+}
+
+impl Builder<'_> {
+    fn build(&self) -> Kept {
+        let before = self.previous.kept.get(self.place);
+        let gone = || self.previous.gone.iter().filter(|gone| gone.place == *self.place);
+        let usage = match before {
+            Some(before) => Arc::clone(&before.listener.usage),
+            None => gone().next().map_or_else(Arc::default, |gone| Arc::clone(&gone.departed.usage.listener)),
+        };
+        let mut next_slot = before.map_or(0, |before| before.next_slot);
+        let mut seats: HashMap<Seat, (Arc<BackendUsage>, u16)> = HashMap::new();
+        let known = |seat: &Seat| before.and_then(|before| before.seats.get(seat)).cloned();
+        for backend in &self.wanted.backends {
+            let seat = (backend.vm.clone(), backend.port);
+            if let Some(known) = known(&seat) {
+                seats.insert(seat, known);
+            }
+        }
+        let mut taken: HashSet<u16> = seats.values().map(|(_, slot)| *slot).collect();
+        for backend in &self.wanted.backends {
+            let seat = (backend.vm.clone(), backend.port);
+            if seats.contains_key(&seat) {
+                continue;
+            }
+            while !taken.insert(next_slot) {
+                next_slot = (next_slot + 1) % Sticky::SLOTS;
+            }
+            let back = gone().find(|gone| gone.seat == seat).map(|gone| Arc::clone(&gone.departed.usage));
+            let usage = back.unwrap_or_else(|| Arc::new(BackendUsage::of(&usage)));
+            seats.insert(seat, (usage, next_slot));
+            next_slot = (next_slot + 1) % Sticky::SLOTS;
+        }
+        let listener = self.listener(usage, &seats, before.map(|before| &*before.listener));
+        let same = before.filter(|before| *before.listener == listener);
+        let listener = same.map_or_else(|| Arc::new(listener), |before| Arc::clone(&before.listener));
+        Kept { listener, seats, next_slot }
+    }
+
+    fn listener(
+        &self,
+        usage: Arc<ListenerUsage>,
+        seats: &HashMap<Seat, (Arc<BackendUsage>, u16)>,
+        before: Option<&Listener>,
+    ) -> Listener {
+        let wanted = self.wanted;
+        let mut backends: Vec<(Backend, u16)> =
+            wanted.backends.iter().filter_map(|backend| self.backend(backend, seats)).collect();
+        backends.sort_unstable_by_key(|(backend, _)| (backend.to.address, backend.to_first));
+        if wanted.all_down == AllDown::Open && !backends.iter().any(|(backend, _)| backend.takes) {
+            for (backend, weight) in &mut backends {
+                backend.takes = *weight > 0;
+            }
+        }
+        let takers = (0u16..).zip(&backends).filter(|(_, (backend, _))| backend.takes);
+        let takers: Vec<(u16, &Backend, u16)> =
+            takers.map(|(index, (backend, weight))| (index, backend, *weight)).collect();
+        let pick = pick(wanted.algorithm, &takers, before);
+        let persistence = wanted.persistence_s.map(|seconds| {
+            let sticky = before.and_then(|before| before.persistence.as_ref());
+            (seconds, sticky.map_or_else(Arc::default, |(_, sticky)| Arc::clone(sticky)))
+        });
+        Listener {
+            slice: wanted.slice,
+            vrf: self.vrf,
+            access: access(&wanted.access),
+            max_connections: wanted.max_connections,
+            idle: wanted.idle_timeout_s.map_or(Idle::DEFAULT, Idle::of_s),
+            pick,
+            persistence,
+            usage,
+            backends: backends.into_iter().map(|(backend, _)| backend).collect(),
+        }
+    }
+
+    /// A backend, and its weight for new connections as if it were up.
+    fn backend(
+        &self,
+        backend: &config::Backend,
+        seats: &HashMap<Seat, (Arc<BackendUsage>, u16)>,
+    ) -> Option<(Backend, u16)> {
+        let key: BackendKey = self.wanted.key(backend);
+        let (usage, slot) = seats.get(&(backend.vm.clone(), backend.port))?;
+        let up = !self.facts.down.contains(&key);
+        let weight = if backend.drain { 0 } else { backend.weight };
+        let backend = Backend {
+            to: Inside { vrf: self.vrf, address: backend.vm.address },
+            to_first: backend.port,
+            max_connections: backend.max_connections,
+            up,
+            takes: up && weight > 0,
+            keeps: up || self.wanted.dead_sessions == DeadSessions::Keep,
+            slot: *slot,
+            usage: Arc::clone(usage),
+        };
+        Some((backend, weight))
+    }
+}
+
+/// Who gets new connections, of those that take them. Tables that would be the same are taken from `before`.
+fn pick(algorithm: Algorithm, takers: &[(u16, &Backend, u16)], before: Option<&Listener>) -> Pick {
+    let weights = || takers.iter().map(|(index, _, weight)| (*index, *weight));
+    let members = || {
+        let each = takers.iter().map(|(index, backend, weight)| Member {
+            index: *index,
+            address: backend.to.address,
+            port: backend.to_first,
+            weight: *weight,
+        });
+        maglev(&each.collect::<Vec<_>>())
+    };
+    let pick = match algorithm {
+        Algorithm::RoundRobin => Pick::Turns(takers.iter().map(|(index, ..)| *index).collect()),
+        Algorithm::WeightRoundRobin => Pick::Turns(schedule(&weights().collect::<Vec<_>>())),
+        Algorithm::LeastConnections => Pick::Least(weights().collect()),
+        Algorithm::Source => Pick::Source(members()),
+        Algorithm::Consistent => Pick::Consistent(members()),
+    };
+    match before.map(|before| &before.pick) {
+        Some(before) if *before == pick => before.clone(),
+        _ => pick,
+    }
+}
+
+fn access(access: &config::balance::Access) -> Access {
+    use config::balance::Access as Wanted;
+    match access {
+        Wanted::Everybody => Access::Everybody,
+        Wanted::Allow(cidrs) => Access::Allow(ranges(cidrs)),
+        Wanted::Deny(cidrs) => Access::Deny(ranges(cidrs)),
+    }
+}
+
+/// Ranges of addresses, sorted and apart.
+fn ranges(cidrs: &[Ipv4Net]) -> Box<[(u32, u32)]> {
+    let cidrs = Ipv4Net::aggregate(&cidrs.to_vec());
+    let mut ranges: Vec<(u32, u32)> =
+        cidrs.iter().map(|cidr| (cidr.network().to_bits(), cidr.broadcast().to_bits())).collect();
+    ranges.sort_unstable();
+    ranges.into()
+}
