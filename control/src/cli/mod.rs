@@ -98,6 +98,8 @@ struct ShowArgs {
 enum ShowMore {
     /// Show address translation: sessions, port bindings, how full the pools are
     Nat(NatArgs),
+    /// Show load balancers: listeners, or their backends with state and connections
+    Lb(LbArgs),
 }
 
 /// What to show of address translation.
@@ -116,6 +118,32 @@ struct NatArgs {
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// What to show of load balancers.
+#[derive(Debug, Args)]
+struct LbArgs {
+    /// The table
+    #[arg(value_enum, default_value_t = LbTable::Listeners)]
+    table: LbTable,
+    /// Only of this VPC router
+    #[arg(long, value_name = "VPC")]
+    vpc: Option<String>,
+    /// Only of this listener
+    #[arg(long, value_name = "LISTENER")]
+    listener: Option<String>,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// A table of load balancers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LbTable {
+    /// Listeners
+    Listeners,
+    /// Their backends
+    Backends,
 }
 
 /// A table of address translation.
@@ -199,6 +227,14 @@ fn reload(socket: &Path) -> Result<()> {
 
 fn show(socket: &Path, args: ShowArgs) -> Result<()> {
     let (table, filter, json) = match (args.more, args.table) {
+        (Some(ShowMore::Lb(lb)), _) => {
+            let filter = Filter { vpc: lb.vpc, listener: lb.listener, ..Filter::default() };
+            let table = match lb.table {
+                LbTable::Listeners => Table::LbListeners,
+                LbTable::Backends => Table::LbBackends,
+            };
+            (table, filter, lb.json)
+        }
         (Some(ShowMore::Nat(nat)), _) => {
             let mut filter = Filter { limit: nat.limit, ..Filter::default() };
             nat.filter.iter().try_for_each(|text| filter.add(text)).map_err(anyhow::Error::msg)?;

@@ -200,6 +200,16 @@ impl Builder<'_> {
         }
     }
 
+    /// The weight that a backend has now. All weights of a listener are in hundredths while one of its backends grows.
+    fn grown(&self, key: &BackendKey, weight: u16) -> u16 {
+        let grows = |backend: &config::Backend| self.facts.growing.contains_key(&self.wanted.key(backend));
+        if self.facts.growing.is_empty() || !self.wanted.backends.iter().any(grows) {
+            return weight;
+        }
+        let percent = self.facts.growing.get(key).copied().unwrap_or(WHOLE);
+        weight.saturating_mul(percent)
+    }
+
     /// A backend, and its weight for new connections as if it were up.
     fn backend(
         &self,
@@ -209,20 +219,28 @@ impl Builder<'_> {
         let key: BackendKey = self.wanted.key(backend);
         let (usage, slot) = seats.get(&(backend.vm.clone(), backend.port))?;
         let up = !self.facts.down.contains(&key);
-        let weight = if backend.drain { 0 } else { backend.weight };
+        let weight = match (backend.drain, self.wanted.algorithm) {
+            (true, _) => 0,
+            (_, Algorithm::RoundRobin) => backend.weight.min(1),
+            _ => backend.weight,
+        };
         let backend = Backend {
             to: Inside { vrf: self.vrf, address: backend.vm.address },
             to_first: backend.port,
             max_connections: backend.max_connections,
             up,
             takes: up && weight > 0,
-            keeps: up || self.wanted.dead_sessions == DeadSessions::Keep,
+            keeps: !self.facts.expired.contains(&key)
+                && (up || self.wanted.dead_sessions == DeadSessions::Keep),
             slot: *slot,
             usage: Arc::clone(usage),
         };
-        Some((backend, weight))
+        Some((backend, self.grown(&key, weight)))
     }
 }
+
+/// Weights are in hundredths while a backend of the listener grows.
+const WHOLE: u16 = 100;
 
 /// Who gets new connections, of those that take them. Tables that would be the same are taken from `before`.
 fn pick(algorithm: Algorithm, takers: &[(u16, &Backend, u16)], before: Option<&Listener>) -> Pick {
@@ -237,8 +255,9 @@ fn pick(algorithm: Algorithm, takers: &[(u16, &Backend, u16)], before: Option<&L
         maglev(&each.collect::<Vec<_>>())
     };
     let pick = match algorithm {
-        Algorithm::RoundRobin => Pick::Turns(takers.iter().map(|(index, ..)| *index).collect()),
-        Algorithm::WeightRoundRobin => Pick::Turns(schedule(&weights().collect::<Vec<_>>())),
+        Algorithm::RoundRobin | Algorithm::WeightRoundRobin => {
+            Pick::Turns(schedule(&weights().collect::<Vec<_>>()))
+        }
         Algorithm::LeastConnections => Pick::Least(weights().collect()),
         Algorithm::Source => Pick::Source(members()),
         Algorithm::Consistent => Pick::Consistent(members()),

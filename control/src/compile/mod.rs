@@ -36,6 +36,10 @@ pub struct Facts {
     pub unreachable: HashSet<(NetId, Ipv4Addr)>,
     /// Backends of listeners that are down.
     pub down: HashSet<BackendKey>,
+    /// Those that have not grown to their whole weight, in percent of it.
+    pub growing: HashMap<BackendKey, u16>,
+    /// Those that have drained for as long as they may: their connections end.
+    pub expired: HashSet<BackendKey>,
 }
 
 /// A port as the machine has it.

@@ -35,7 +35,7 @@ use tidegate_fastpath::{
 use self::ring::RingSide;
 pub use self::{restart::restart_problems, ring::Punted};
 use crate::{
-    balance::{self, Healths},
+    balance::{self, Healths, Ramps},
     compile::{Compiled, Facts, PortFact, compile},
     config::{self, Config, Id, Problems, Timeouts},
     neighbour::{Limits, Machine, Timing},
@@ -74,6 +74,7 @@ pub struct Gateway {
     /// Facts by port id, from which `facts` is made whenever ports are numbered.
     ports: HashMap<Id, PortFact>,
     healths: Healths,
+    ramps: Ramps,
     compiled: Compiled,
     tables: Writer<Tables>,
     machine: Machine,
@@ -115,6 +116,8 @@ impl Gateway {
         let workers = gateway.workers.len();
         let facts = Facts { ports: numbered(&ports, &desired), ..Facts::default() };
         let compiled = compile(&desired, &facts, None);
+        let mut ramps = Ramps::default();
+        ramps.follow(desired.config(), &facts.down, now);
         let nat = Nat::new(nat_limits(&gateway.limits));
         let readmit = |session: &Session| pipeline::readmit(&nat, &compiled.tables, session);
         let (flow_workers, flows, recovery) = FlowTable::attach(memory, readmit);
@@ -142,6 +145,7 @@ impl Gateway {
             facts: Facts::default(),
             ports,
             healths: Healths::default(),
+            ramps,
             compiled: Compiled::default(),
             tables,
             machine: Machine::new(neighbours, limits, seed),
@@ -190,6 +194,9 @@ impl Gateway {
         if self.machine.take_silence_changed() {
             self.check_next_hops(now);
         }
+        if self.ramps.is_due(now) {
+            self.rebuild(now);
+        }
         self.tables.reap();
         done
     }
@@ -222,6 +229,11 @@ impl Gateway {
         if self.healths.report(reports, now) {
             self.rebuild(now);
         }
+    }
+
+    /// Backends that grow or drain.
+    pub fn ramps(&self) -> &Ramps {
+        &self.ramps
     }
 
     /// The states of backends that were told.
@@ -316,7 +328,10 @@ impl Gateway {
     /// Compiles, publishes, and tells the neighbour machine.
     fn rebuild(&mut self, now: Nanos) {
         let ports = numbered(&self.ports, &self.desired);
-        let facts = Facts { ports, unreachable: self.unreachable(), down: self.healths.down() };
+        let down = self.healths.down();
+        self.ramps.follow(self.desired.config(), &down, now);
+        let (growing, expired) = (self.ramps.growing(now), self.ramps.expired(now));
+        let facts = Facts { ports, unreachable: self.unreachable(), down, growing, expired };
         let compiled = compile(&self.desired, &facts, Some(&self.compiled));
         self.publish(facts, compiled, now);
     }

@@ -109,6 +109,23 @@ catalog! {
     /// Backends that are checked, by state. One address, port and kind of check counts once, however many listeners have it.
     HEALTH_BACKENDS = Gauge "tidegate_health_backends" ["state"];
 
+    /// Open connections of a listener of a load balancer.
+    LB_CONNECTIONS = Gauge "tidegate_lb_listener_connections" ["vpc", "listener"];
+    /// Connections that were opened to it.
+    LB_OPENED = Counter "tidegate_lb_listener_connections_total" ["vpc", "listener"];
+    /// New connections refused: `denied` by its access list, `full` (it, or each of its backends), `no_backend` that takes any.
+    LB_REFUSED = Counter "tidegate_lb_refused_total" ["vpc", "listener", "reason"];
+    /// Whether a backend is up (1) or down (0), as its health check says; one that is not checked is up.
+    LB_BACKEND_UP = Gauge "tidegate_lb_backend_up" ["vpc", "listener", "backend"];
+    /// Whether it gets new connections (1) or not (0): up, with a weight, and not draining.
+    LB_BACKEND_TAKING = Gauge "tidegate_lb_backend_taking" ["vpc", "listener", "backend"];
+    /// Open connections of a backend.
+    LB_BACKEND_CONNECTIONS = Gauge "tidegate_lb_backend_connections" ["vpc", "listener", "backend"];
+    /// Connections that were opened to it.
+    LB_BACKEND_OPENED = Counter "tidegate_lb_backend_connections_total" ["vpc", "listener", "backend"];
+    /// Bytes (IP total length) of its connections, counted when they end: `in` from clients, `out` to them.
+    LB_BACKEND_BYTES = Counter "tidegate_lb_backend_bytes_total" ["vpc", "listener", "backend", "direction"];
+
     /// Flow entries in use.
     FLOWS = Gauge "tidegate_flows" [];
     /// Flow entries there may be.

@@ -4,6 +4,7 @@
 //! A scrape reads counters that workers write anyway; it never touches a worker. The registry is built anew for each scrape
 //! from those counters, so there is no second copy to keep in step.
 
+mod balance;
 pub mod catalog;
 pub mod reasons;
 mod sheet;
@@ -100,6 +101,7 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     rings(&mut sheet, gateway);
     tables(&mut sheet, gateway);
     nat(&mut sheet, gateway, &sample.census);
+    balance::listeners(&mut sheet, gateway);
     sheet.encode()
 }
 
@@ -309,6 +311,7 @@ mod tests {
             let rare = metric.name.contains("_network_")
                 || ["tidegate_nat_sessions", "tidegate_nat_ports"].contains(&metric.name)
                 || metric.name.starts_with("tidegate_drops")
+                || metric.name.starts_with("tidegate_lb_")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));
             assert_eq!(there, !rare, "{}", metric.name);
@@ -340,6 +343,22 @@ mod tests {
         // Four VIPs of SNAT, three protocols, four states; two VPCs; four numbers of the whole.
         assert_eq!(lines.len(), 4 * 3 * 4 + 2 + 4);
         assert!(!text.contains(r#"vip="mail""#) && !text.contains(r#"vip="spare""#));
+    }
+
+    #[test]
+    fn listeners_show_before_anybody_uses_them() {
+        let text = render(&gateway_of(include_str!("../../../docs/examples/lb.yaml")), &Sample::default());
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("tidegate_lb_")).collect();
+        for line in [
+            r#"tidegate_lb_listener_connections{listener="web",vpc="vpc-1"} 0"#,
+            r#"tidegate_lb_refused_total{listener="dns",reason="denied",vpc="vpc-1"} 0"#,
+            r#"tidegate_lb_backend_taking{backend="10.1.1.13:8080",listener="web",vpc="vpc-1"} 0"#,
+            r#"tidegate_lb_backend_up{backend="10.1.1.13:8080",listener="web",vpc="vpc-1"} 1"#,
+        ] {
+            assert!(lines.contains(&line), "{line} is not in {lines:#?}");
+        }
+        // Two listeners with five series each, five backends with six.
+        assert_eq!(lines.len(), 2 * 5 + 5 * 6);
     }
 
     /// Prometheus' own tool reads the page, where it is installed.

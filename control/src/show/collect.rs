@@ -1,5 +1,6 @@
 //! From the control side to rows.
 
+mod balance;
 mod flow;
 mod nat;
 mod vip;
@@ -97,6 +98,7 @@ pub struct Collection {
 enum Walk {
     /// One step.
     Whole(Table),
+    Balance(Table, Option<String>),
     Flows(FlowWalk),
     Sessions(nat::Wanted, FlowWalk),
     Bindings(nat::Wanted, usize),
@@ -117,6 +119,7 @@ impl Collection {
             Table::NatSessions => Walk::Sessions(wanted()?, FlowWalk::default()),
             Table::NatBindings => Walk::Bindings(wanted()?, 0),
             Table::NatPools => Walk::Pools(wanted()?, nat::PoolWalk::default()),
+            Table::LbListeners | Table::LbBackends => Walk::Balance(table, filter.listener.clone()),
             table => Walk::Whole(table),
         };
         let output = Output::new(filter.limit.or(table.rows_default()).unwrap_or(usize::MAX));
@@ -129,6 +132,13 @@ impl Collection {
         match walk {
             Walk::Whole(table) => {
                 whole(from, *table, scope, output);
+                false
+            }
+            Walk::Balance(table, only) => {
+                match table {
+                    Table::LbListeners => output.list(balance::listeners(from, scope, only.as_deref())),
+                    _ => output.list(balance::backends(from, scope, only.as_deref())),
+                }
                 false
             }
             Walk::Flows(walk) => flow::flows(from, scope, walk, output),
@@ -157,8 +167,13 @@ fn whole(from: &mut Source<'_>, table: Table, scope: &Scope, output: &mut Output
         Table::Neighbors => output.list(neighbors(from, scope)),
         Table::Vteps => output.list(vteps(from)),
         Table::Drops => output.list(drops(from, scope)),
-        Table::Flows | Table::NatSessions | Table::NatBindings | Table::NatPools => {
-            unreachable!("collected in steps")
+        Table::Flows
+        | Table::NatSessions
+        | Table::NatBindings
+        | Table::NatPools
+        | Table::LbListeners
+        | Table::LbBackends => {
+            unreachable!("collected elsewhere")
         }
     }
 }

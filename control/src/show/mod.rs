@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     collect::{Collection, Device, Rows, Source, collect},
     row::{
-        BindingRow, BooksRow, DropRow, FlowRow, MappingRow, NeighborRow, NetworkRow, PoolRow, PortRow,
-        RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow, VtepRow, WorkerRow,
+        BackendRow, BindingRow, BooksRow, DropRow, FlowRow, ListenerRow, MappingRow, NeighborRow, NetworkRow,
+        PoolRow, PortRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow, VtepRow, WorkerRow,
     },
 };
 
@@ -58,6 +58,14 @@ pub enum Table {
     #[value(skip)]
     #[serde(rename = "nat/pools")]
     NatPools,
+    /// Listeners of load balancers
+    #[value(skip)]
+    #[serde(rename = "lb/listeners")]
+    LbListeners,
+    /// Their backends
+    #[value(skip)]
+    #[serde(rename = "lb/backends")]
+    LbBackends,
 }
 
 impl Table {
@@ -78,13 +86,16 @@ impl Table {
             Table::NatSessions => "nat/sessions",
             Table::NatBindings => "nat/bindings",
             Table::NatPools => "nat/pools",
+            Table::LbListeners => "lb/listeners",
+            Table::LbBackends => "lb/backends",
         }
     }
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Table> {
         let nat = [Table::NatSessions, Table::NatBindings, Table::NatPools];
-        Table::value_variants().iter().copied().chain(nat)
+        let lb = [Table::LbListeners, Table::LbBackends];
+        Table::value_variants().iter().copied().chain(nat).chain(lb)
     }
 
     /// The keys of [`Filter`] that only some tables have.
@@ -93,6 +104,7 @@ impl Table {
             Table::NatSessions => &["inside", "public", "remote", "protocol", "state"],
             Table::NatBindings => &["inside", "public", "protocol"],
             Table::NatPools => &["public", "protocol"],
+            Table::LbListeners | Table::LbBackends => &["listener"],
             _ => &[],
         }
     }
@@ -145,6 +157,9 @@ pub struct Filter {
     /// NAT: a TCP state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Load balancers: a listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
 }
 
 impl Filter {
@@ -162,9 +177,10 @@ impl Filter {
             "remote" => &mut self.remote,
             "protocol" => &mut self.protocol,
             "state" => &mut self.state,
+            "listener" => &mut self.listener,
             _ => {
                 return Err(format!(
-                    "there is no filter `{key}`; use vpc, inside, public, remote, protocol or state"
+                    "there is no filter `{key}`; use vpc, inside, public, remote, protocol, state or listener"
                 ));
             }
         };
@@ -180,6 +196,7 @@ impl Filter {
             ("remote", &self.remote),
             ("protocol", &self.protocol),
             ("state", &self.state),
+            ("listener", &self.listener),
         ];
         let extra = given.iter().find(|(key, value)| value.is_some() && !table.own_keys().contains(key));
         extra.map_or(Ok(()), |(key, _)| Err(format!("the table {} has no filter `{key}`", table.name())))

@@ -4,8 +4,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BindingRow, DropRow, FlowRow, NeighborRow, NetworkRow, PoolRow, PortRow, RouteRow, SessionRow, StatusRow,
-    Table, VipRow, VpcRow, VtepRow, WorkerRow,
+    BackendRow, BindingRow, DropRow, FlowRow, ListenerRow, NeighborRow, NetworkRow, PoolRow, PortRow,
+    RouteRow, SessionRow, StatusRow, Table, VipRow, VpcRow, VtepRow, WorkerRow,
 };
 
 /// A row of a table for people.
@@ -38,6 +38,8 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
         Table::NatSessions => grid::<SessionRow>(json),
         Table::NatBindings => grid::<BindingRow>(json),
         Table::NatPools => grid::<PoolRow>(json),
+        Table::LbListeners => grid::<ListenerRow>(json),
+        Table::LbBackends => grid::<BackendRow>(json),
     }
 }
 

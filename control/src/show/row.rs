@@ -1,5 +1,6 @@
 //! The rows of every table.
 
+mod balance;
 mod nat;
 mod vip;
 
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    balance::{BackendRow, ListenerRow},
     nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
     vip::VipRow,
 };

@@ -34,7 +34,7 @@ fn sections() -> Vec<(&'static str, Value)> {
             json!([{"id": "lb", "vip": "v1", "listeners": [
                 {"id": "web", "protocol": "tcp", "port": 80, "backends": [
                     {"nic": "n1", "port": 8080},
-                    {"vpc": "vpc-1", "address": "10.1.2.9", "weight": 50, "max_connections": 7, "drain": true},
+                    {"vpc": "vpc-1", "address": "10.1.2.9", "weight": 50, "max_connections": 7, "drain": true, "drain_deadline_s": 60},
                 ]},
                 {"id": "dns", "protocol": "udp", "ports": "53-54", "algorithm": "source", "backends": [{"nic": "n2", "port": 5353}]},
             ]}]),
@@ -79,7 +79,7 @@ fn what_it_means() {
     assert_eq!((one.vm.address, one.port, one.weight), (Ipv4Addr::new(10, 1, 1, 5), 8080, 100));
     assert_eq!((two.vm.address, two.port, two.weight), (Ipv4Addr::new(10, 1, 2, 9), 80, 50));
     assert_eq!((one.max_connections, one.drain, one.drain_deadline_s), (u32::MAX, false, None));
-    assert_eq!((two.max_connections, two.drain, two.drain_deadline_s), (7, true, None));
+    assert_eq!((two.max_connections, two.drain, two.drain_deadline_s), (7, true, Some(60)));
     assert_eq!(config.services().map(|s| s.id().to_string()).collect::<Vec<_>>(), ["s1", "p1", "web", "dns"]);
 }
 
@@ -140,20 +140,7 @@ fn listeners() {
                     "load_balancers[0].listeners[0].access.cidrs[1] (web): x is no address with prefix length; give both, as in 192.0.2.0/24",
                 ],
             ),
-            (
-                "/slow_start_s",
-                json!(30),
-                &[
-                    "load_balancers[0].listeners[0].slow_start_s (web): 30 asks for slow start, which this version does not have yet; remove the key",
-                ],
-            ),
-            (
-                "/backends/1/drain_deadline_s",
-                json!(30),
-                &[
-                    "load_balancers[0].listeners[0].backends (web): ask for deadlines of draining, which this version does not have yet; remove `drain_deadline_s` there",
-                ],
-            ),
+            ("/slow_start_s", json!(30), &[]),
             ("/persistence", json!({}), &[]),
         ],
     );
@@ -165,7 +152,6 @@ fn listeners() {
                 json!(30),
                 &[
                     "load_balancers[0].listeners[1].slow_start_s (dns): 30 would move clients of algorithm source while it lasts; remove it, or choose another algorithm",
-                    "load_balancers[0].listeners[1].slow_start_s (dns): 30 asks for slow start, which this version does not have yet; remove the key",
                 ],
             ),
             (

@@ -350,19 +350,6 @@ fn unbuilt(at: At<'_>, raw: &RawListener, protocol: ListenerProtocol, report: &m
         let way_out = "remove the listener, or choose tcp or udp";
         report.unbuilt(at, "protocol", protocol.label(), "a proxy of HTTP", way_out);
     }
-    if let Some(ramp) = raw.slow_start_s.filter(|s| *s > 0) {
-        report.unbuilt(at, "slow_start_s", &ramp.to_string(), "slow start", "remove the key");
-    }
-    let grouped = raw.groups.iter().flat_map(|group| &group.backends);
-    if raw.backends.iter().chain(grouped).any(|backend| backend.drain_deadline_s.is_some()) {
-        let way_out = "remove `drain_deadline_s` there";
-        report.lacks(
-            at,
-            "backends",
-            "ask for deadlines of draining, which this version does not have yet",
-            way_out,
-        );
-    }
     if raw.mode.as_deref() == Some("full_nat") {
         report.unbuilt(at, "mode", "full_nat", "full NAT", "give dnat or remove the key");
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::{nat::services, *};
 
 /// Three VMs of `red`, each in a network of its own.
-const VMS: [(&str, &str, &str); 3] =
+pub(super) const VMS: [(&str, &str, &str); 3] =
     [("red-1", "10.1.1.7", HOST1), ("red-2", "10.1.2.9", HOST2), ("red-1", "10.1.1.8", HOST2)];
 
 /// The addresses as they are sorted.
-const SORTED: [&str; 3] = ["10.1.1.7", "10.1.1.8", "10.1.2.9"];
+pub(super) const SORTED: [&str; 3] = ["10.1.1.7", "10.1.1.8", "10.1.2.9"];
 
 /// A site with one listener on TCP 80 and one on UDP 53, for the VMs' ports 8080 and 5353.
-fn config(web: &str, backend: &str) -> String {
+pub(super) fn config(web: &str, backend: &str) -> String {
     let backends = |port: u16| {
         let each = SORTED.map(|ip| format!("{{ vpc: red, address: {ip}, port: {port}{backend} }}"));
         each.join(", ")
@@ -33,13 +33,13 @@ load_balancers:
     ))
 }
 
-struct Site {
-    gw: Gateway,
+pub(super) struct Site {
+    pub(super) gw: Gateway,
     vms: [Station; 3],
-    up: Station,
+    pub(super) up: Station,
 }
 
-fn start(config: &str) -> Site {
+pub(super) fn start(config: &str) -> Site {
     let mut gw = Gateway::start(config, crate::WORKERS);
     let vms = VMS.map(|(net, ip, host)| gw.vm(net, ip, host));
     let up = gw.vm("public", "203.0.113.1", HOST1);
@@ -48,12 +48,12 @@ fn start(config: &str) -> Site {
 }
 
 impl Site {
-    fn with(web: &str) -> Site {
+    pub(super) fn with(web: &str) -> Site {
         start(&config(web, ""))
     }
 
     /// Sends a packet from outside; the VM that it reached.
-    fn reaches(&mut self, packet: &str) -> Option<&'static str> {
+    pub(super) fn reaches(&mut self, packet: &str) -> Option<&'static str> {
         let words = self.gw.from(&self.up, packet).words();
         let [frame] = &words[..] else {
             assert!(words.is_empty(), "{packet}: {words:?}");
@@ -63,12 +63,12 @@ impl Site {
     }
 
     /// Opens a TCP connection from a client and port.
-    fn connect(&mut self, client: &str, port: u16) -> Option<&'static str> {
+    pub(super) fn connect(&mut self, client: &str, port: u16) -> Option<&'static str> {
         self.reaches(&format!("tcp {client}:{port} > 203.0.113.93:80 S"))
     }
 
     /// Opens one, answers and acknowledges.
-    fn establish(&mut self, port: u16) -> &'static str {
+    pub(super) fn establish(&mut self, port: u16) -> &'static str {
         let vm = self.connect("9.9.9.9", port).expect("it goes to a VM");
         let at = VMS.iter().position(|(_, ip, _)| *ip == vm).unwrap();
         self.gw
@@ -79,12 +79,12 @@ impl Site {
     }
 
     /// A packet of an open connection.
-    fn goes_on(&mut self, port: u16) -> Option<&'static str> {
+    pub(super) fn goes_on(&mut self, port: u16) -> Option<&'static str> {
         self.reaches(&format!("tcp 9.9.9.9:{port} > 203.0.113.93:80 A"))
     }
 
     /// How many of many new connections each VM gets.
-    fn shares(&mut self, ports: std::ops::Range<u16>) -> BTreeMap<&'static str, usize> {
+    pub(super) fn shares(&mut self, ports: std::ops::Range<u16>) -> BTreeMap<&'static str, usize> {
         let mut shares = BTreeMap::new();
         for port in ports {
             if let Some(vm) = self.connect("9.9.9.9", port) {

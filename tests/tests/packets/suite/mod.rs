@@ -4,6 +4,7 @@ use tidegate_tests::gateway::{Gateway, HOST1, HOST2, HOST3, SITE, Station};
 
 mod arp;
 mod balance;
+mod balance_time;
 mod crash;
 mod drop;
 mod flow;
