@@ -129,6 +129,7 @@ impl Builder {
             fib: Fib::build(routes).into(),
             exit: exit_of(number),
             quotas: Quotas::default(),
+            limited: Arc::default(),
         };
         let routes = self.routes.into_iter().enumerate();
         self.tables.vrfs = routes.map(|routes| Some(Arc::new(vrf(routes)))).collect();

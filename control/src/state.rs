@@ -13,11 +13,12 @@ use std::{
 };
 
 use tidegate_fastpath::{
+    policer::Policers,
     table::VTEPS_MAX,
     types::{NetId, PortId, VipId, VrfId, VtepId},
 };
 
-use crate::config::{Config, Id, TableKey};
+use crate::config::{Config, Id, TableKey, qos::ChainKey};
 
 /// What a [`NetId`] stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +89,9 @@ pub const UNDERLAY: VrfId = VrfId(0);
 /// Most public addresses on one gateway. Each that leases ports takes 12 KiB for that.
 pub const VIPS_MAX: u16 = 65_000;
 
+/// Most rate limits on one gateway; each has two buckets.
+pub const QOS_MAX: u16 = 16_000;
+
 /// A configuration with stable numbers.
 #[derive(Clone, Debug)]
 pub struct Desired {
@@ -97,6 +101,8 @@ pub struct Desired {
     vrfs: Numbers<TableKey>,
     vteps: Numbers<VtepKey>,
     vips: Numbers<Id>,
+    qos: Numbers<Id>,
+    chains: Numbers<ChainKey>,
 }
 
 impl Desired {
@@ -125,6 +131,8 @@ impl Desired {
             vrfs: Numbers::new(0, u16::MAX),
             vteps: Numbers::new(0, VTEPS_MAX as u16 - 1),
             vips: Numbers::new(1, VIPS_MAX),
+            qos: Numbers::new(0, QOS_MAX - 1),
+            chains: Numbers::new(1, Policers::CHAINS_MAX),
         }
     }
 
@@ -145,6 +153,8 @@ impl Desired {
         let mut vips: Vec<Id> = config.vips.iter().map(|vip| vip.id.clone()).collect();
         vips.sort_unstable();
         self.vips.keep(vips);
+        self.qos.keep(config.qos.iter().map(|qos| qos.id.clone()).collect());
+        self.chains.keep(config.chain_keys());
         self
     }
 
@@ -221,6 +231,21 @@ impl Desired {
     /// The public address of a number.
     pub fn vip_key(&self, id: VipId) -> Option<&Id> {
         self.vips.key(id.0)
+    }
+
+    /// The number of a rate limit.
+    pub fn qos(&self, id: &Id) -> Option<u16> {
+        self.qos.number(id)
+    }
+
+    /// The number of rate limits that packets pass one after the other; never 0.
+    pub fn chain(&self, key: &ChainKey) -> Option<u16> {
+        self.chains.number(key)
+    }
+
+    /// All of these, by number.
+    pub fn chains(&self) -> impl Iterator<Item = (u16, &ChainKey)> {
+        self.chains.iter()
     }
 
     /// All public addresses, by number.

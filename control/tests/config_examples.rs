@@ -51,7 +51,7 @@ fn defaults_follow_from_the_links() {
 fn what_is_not_built_is_refused_each_by_its_name() {
     let problems = parse(VOCABULARY).unwrap_err().0;
     let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
-    let unbuilt = ["gateway.api", "vpc_networks[0].dns", "qos", "security_groups"];
+    let unbuilt = ["gateway.api", "vpc_networks[0].dns", "security_groups"];
     assert_eq!(paths, unbuilt);
     assert!(problems.iter().all(|p| p.what.contains("which this version does not have yet")));
 }
@@ -59,9 +59,9 @@ fn what_is_not_built_is_refused_each_by_its_name() {
 #[test]
 fn an_empty_list_of_what_is_not_built_asks_for_nothing() {
     let minimal = examples().into_iter().find(|(name, _)| name.ends_with("minimal.yaml")).unwrap().1;
-    let empty = format!("{minimal}\nqos: []\nload_balancers: []\nsecurity_groups: []\n");
+    let empty = format!("{minimal}\nload_balancers: []\nsecurity_groups: []\n");
     assert_eq!(parse(&empty).unwrap(), parse(&minimal).unwrap());
-    assert!(parse(&format!("{minimal}\nqos: {{}}\n")).is_err());
+    assert!(parse(&format!("{minimal}\nsecurity_groups: {{}}\n")).is_err());
 }
 
 #[test]

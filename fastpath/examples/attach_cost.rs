@@ -78,6 +78,7 @@ fn session(n: u32) -> [(FlowKey, Program); 2] {
         from_vtep: Ipv4Addr::UNSPECIFIED,
         translation,
         inside: VrfId(1),
+        policers: Default::default(),
     };
     [(out.answer(NetId(1), there), program(NetId(2), home)), (out, program(NetId(1), there))]
 }

@@ -80,6 +80,7 @@ fn learn_one(worker: &mut FlowWorker, key: &FlowKey) {
         from_vtep: Ipv4Addr::UNSPECIFIED,
         translation: Translation::NONE,
         inside: VrfId(0),
+        policers: Default::default(),
     };
     // One key in some thousands may find its buckets full.
     _ = black_box(worker.learn(key, worker.hash(key), program, Tick(0)));

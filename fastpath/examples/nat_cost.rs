@@ -95,5 +95,6 @@ fn vip(n: u16) -> Vip {
         listeners: [].into(),
         held: [].into(),
         leases: Arc::default(),
+        limits: Default::default(),
     }
 }

@@ -13,6 +13,7 @@ pub mod limit;
 pub mod nat;
 mod outbox;
 pub mod pipeline;
+pub mod policer;
 pub mod prefetch;
 pub mod reason;
 pub mod stage;

@@ -9,7 +9,7 @@
 //!     │                                        │            │
 //!  forward ◄───────────────────────────────────┴────────────┘
 //!     ├─ program   one flow lookup; on a miss: route::decide, whose address (nat), then learn
-//!     └─ apply     TTL, MTU, translation, MSS, adjacency, encap ─► outbox
+//!     └─ apply     TTL, MTU, rate limits, translation, MSS, adjacency, encap ─► outbox
 //!          └─ or one of the ways out: refuse (drop, perhaps an ICMP error), local (to us), hold (next hop unknown, sender moved)
 //! ```
 //!
@@ -28,6 +28,7 @@ mod fragment;
 mod log;
 mod nat;
 mod own;
+mod police;
 mod session;
 mod settings;
 mod survive;
@@ -65,7 +66,7 @@ use crate::{
         Net, Tables,
         neighbour::{NeighbourId, NeighbourTable, Reach},
     },
-    types::{Mtu, Nanos, NetId, PortId, VrfId},
+    types::{Mtu, Nanos, NetId, PortId, VrfId, WorkerId},
     wire::{
         ipv4::{self, Ipv4},
         translate::{self, Rewrite, Side},
@@ -163,6 +164,7 @@ impl From<NotSent> for Stop {
 /// The packet path of one worker: what it reads, what it writes, and nothing that another worker writes.
 #[derive(Debug)]
 pub struct Engine<B: Buffer> {
+    id: WorkerId,
     neighbours: Arc<NeighbourTable>,
     flows: FlowWorker,
     nat: Arc<Nat>,
@@ -178,8 +180,9 @@ pub struct Engine<B: Buffer> {
 }
 
 impl<B: Buffer> Engine<B> {
-    /// An engine around its parts.
+    /// The engine of worker `id` around its parts.
     pub fn new(
+        id: WorkerId,
         neighbours: Arc<NeighbourTable>,
         flows: FlowWorker,
         nat: Arc<Nat>,
@@ -188,6 +191,7 @@ impl<B: Buffer> Engine<B> {
         settings: Settings,
     ) -> Engine<B> {
         Engine {
+            id,
             neighbours,
             flows,
             nat,
@@ -389,7 +393,7 @@ impl<B: Buffer> Engine<B> {
         if packet.ip.is_fragment() && fragment::goes_by_ports(round.tables, &program, packet) {
             self.note_fragment(round, packet);
         }
-        self.apply(round.tables, &program, buffer, packet)
+        self.apply(round.tables, round.now, &program, buffer, packet)
     }
 
     /// The next hop of the program is gone.
@@ -400,7 +404,7 @@ impl<B: Buffer> Engine<B> {
         packet: &Packet,
     ) -> Result<PortId, Stop> {
         let program = self.learn_again(round, packet)?;
-        self.apply(round.tables, &program, buffer, packet)
+        self.apply(round.tables, round.now, &program, buffer, packet)
     }
 
     /// What is done with the packets of this flow: remembered, or decided now and remembered.
@@ -450,6 +454,7 @@ impl<B: Buffer> Engine<B> {
     fn apply(
         &self,
         tables: &Tables,
+        now: Nanos,
         program: &Program,
         buffer: &mut B,
         packet: &Packet,
@@ -463,6 +468,7 @@ impl<B: Buffer> Engine<B> {
             });
         }
         // Nothing above changes the packet, nothing below lets it wait.
+        self.police(tables, now, program, packet)?;
         self.translate(program, buffer, packet)?;
         self.hop(egress, program.egress, buffer, packet);
         Ok(encap.put_on(buffer)?)

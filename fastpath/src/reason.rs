@@ -155,6 +155,8 @@ reasons! {
         FragmentUnmatched = "fragment_unmatched",
         /// Too many fragments already wait for the first one of their datagram.
         FragmentHoldFull = "fragment_hold_full",
+        /// Above the rate of a bucket (`qos`); `show qos` says which one.
+        Policed = "policed",
         /// No free buffer to build or copy a packet in.
         NoBuffer = "no_buffer",
         /// No room in front of the packet for the headers it needs.

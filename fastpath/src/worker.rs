@@ -69,8 +69,8 @@ pub struct Worker<I: Io> {
 impl<I: Io> Worker<I> {
     /// A worker that has not yet polled.
     pub fn new(parts: Parts, io: I) -> Worker<I> {
-        let Parts { tables, neighbours, flows, nat, counters, rings, settings, .. } = parts;
-        let engine = Engine::new(neighbours, flows, nat, counters.clone(), rings, settings);
+        let Parts { id, tables, neighbours, flows, nat, counters, rings, settings } = parts;
+        let engine = Engine::new(id, neighbours, flows, nat, counters.clone(), rings, settings);
         Worker { tables, engine, counters, burst: Burst::new(), io }
     }
 

@@ -54,7 +54,8 @@ impl World {
         }
         let held = forwards.iter().map(|forward| forward.slice).collect();
         let (forwards, leases) = (forwards.into_boxed_slice(), Arc::new(leases));
-        builder
-            .vip(self.vrf, Vip { net: self.net, address, eip, forwards, listeners: [].into(), held, leases })
+        let limits = Default::default();
+        let listeners = [].into();
+        builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, listeners, held, leases, limits })
     }
 }

@@ -4,7 +4,7 @@
 //! | change | reaches |
 //! |---|---|
 //! | anything of a table | the table, and all that leak into it |
-//! | routes, networks, VIPs, services or quotas of a VPC with VIPs | the public networks of its VIPs |
+//! | routes, networks, VIPs, services, quotas or limited NICs of a VPC with VIPs | the public networks of its VIPs |
 //! | routes or link of a public network; a VIP there, or a service on it, that goes or changes | every VPC with VIPs there |
 //!
 //! Who gets new connections of a listener (weights, health) changes nothing for those that are open, so it reaches nobody.
@@ -78,7 +78,7 @@ fn same_decisions(now: &Vip, was: &Vip) -> bool {
     let kept = |(now, was): (&Arc<Listener>, &Arc<Listener>)| now.keeps(was);
     std::ptr::eq(now, was)
         || (parts(now) == parts(was)
-            && (&now.forwards, &now.held) == (&was.forwards, &was.held)
+            && (&now.forwards, &now.held, &now.limits) == (&was.forwards, &was.held, &was.limits)
             && Arc::ptr_eq(&now.leases, &was.leases)
             && now.listeners.len() == was.listeners.len()
             && now.listeners.iter().zip(&was.listeners).all(kept))
@@ -99,6 +99,7 @@ impl Built {
         std::ptr::eq(self, other)
             || ((&a.key, a.tracked, a.quotas) == (&b.key, b.tracked, b.quotas)
                 && a.nat.decides_as(&b.nat)
+                && a.limited == b.limited
                 && a.nets == b.nets
                 && self.entries == other.entries)
     }
@@ -137,9 +138,7 @@ fn keeps(now: &Vip, was: &Vip) -> bool {
         let slice = listener.slice;
         now.listener(slice.protocol, slice.first).is_some_and(|now| now.keeps(listener))
     };
+    let same = now.address == was.address && now.limits == was.limits;
     std::ptr::eq(now, was)
-        || (whole
-            && now.address == was.address
-            && was.forwards.iter().all(find)
-            && was.listeners.iter().all(balanced))
+        || (whole && same && was.forwards.iter().all(find) && was.listeners.iter().all(balanced))
 }

@@ -5,6 +5,7 @@ mod balance;
 mod change;
 mod nat;
 mod nets;
+mod qos;
 pub mod routes;
 mod vrfs;
 
@@ -15,14 +16,15 @@ use std::{
 };
 
 use tidegate_fastpath::{
+    policer::{Bucket, BucketId},
     table::{Link, Net, Port, Tables, Vtep, lane::Lanes, nat::Logged, vni::VniTable},
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
-pub use self::{balance::Balanced, nets::mac_of, routes::RouteView};
+pub use self::{balance::Balanced, nets::mac_of, qos::bucket_ids, routes::RouteView};
 use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
 use crate::{
-    config::BackendKey,
+    config::{BackendKey, Id},
     state::{Desired, NetKey},
 };
 
@@ -66,6 +68,8 @@ pub struct Compiled {
     leased: Leased,
     /// Listeners, and what stays with them.
     pub balanced: Balanced,
+    /// Whose the buckets are.
+    limited: HashMap<Id, [BucketId; 2]>,
 }
 
 /// What workers tell the session log.
@@ -84,6 +88,12 @@ impl Compiled {
     /// The routes of one table.
     pub fn routes(&self, vrf: VrfId) -> &[RouteStatus] {
         self.routes.get(vrf.index()).map_or(&[], |routes| routes)
+    }
+
+    /// A bucket, if it is of this object.
+    fn limit(&self, qos: &Id, bucket: BucketId) -> Option<&Bucket> {
+        let ids = self.limited.get(qos)?;
+        self.tables.policing.bucket(bucket).filter(|_| ids.contains(&bucket))
     }
 
     /// The on-link next hops that configured routes lead to, reachable or not.
@@ -105,8 +115,9 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
 
     let attached = nets::attach(desired, facts, &previous.tables.nets);
     let balanced = balance::build(desired, facts, &previous.balanced);
-    let services = nat::build(desired, &balanced, previous);
-    let built = vrfs::build(desired, facts, &attached, &services, &previous.built);
+    let limited = qos::build(desired, previous, generation);
+    let services = nat::build(desired, &balanced, &limited, previous);
+    let built = vrfs::build(desired, facts, &attached, &services, &limited, &previous.built);
     let vrfs = vrfs::publish(&built, &previous.built, &previous.tables.vrfs, generation);
     let nets = by_number(attached.iter().map(|net| (net.id.index(), Arc::clone(&net.net))));
     let (vnis, vni_table) = vnis(&nets, previous);
@@ -121,6 +132,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             vips: services.vips,
             departed: balanced.departed(),
             logged: logged(desired),
+            policing: limited.policing,
             lanes: Lanes::default(),
         }
         .with_lanes(),
@@ -132,6 +144,12 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
         vnis,
         leased: services.leased,
         balanced,
+        limited: desired
+            .config()
+            .qos
+            .iter()
+            .filter_map(|of| Some((of.id.clone(), bucket_ids(desired, &of.id)?)))
+            .collect(),
     }
 }
 

@@ -10,12 +10,13 @@ use std::{
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::balance::Listener,
-    table::nat::{BLOCK_PORTS, Exit, Forward, Inside, Leases, Slice, Snat, Vip},
+    table::nat::{BLOCK_PORTS, Exit, Forward, Inside, Leases, Slice, Snat, Vip, VipLimits},
     types::{NetId, VipId, VrfId},
 };
 
 use super::{
     Balanced, Compiled, by_number,
+    qos::Limited,
     routes::{ALWAYS, Static, Target},
     vrfs::GATEWAY_PRIORITY,
 };
@@ -99,7 +100,12 @@ impl Services {
 
 /// Builds the tables of all VIPs; those that are as in `previous` are taken from there. Cost: one pass over VIPs and
 /// services.
-pub(super) fn build(desired: &Desired, balanced: &Balanced, previous: &Compiled) -> Services {
+pub(super) fn build(
+    desired: &Desired,
+    balanced: &Balanced,
+    limited: &Limited<'_>,
+    previous: &Compiled,
+) -> Services {
     let config = desired.config();
     let mut of_vip: HashMap<&Id, Vec<Service<'_>>> = HashMap::new();
     for service in config.services() {
@@ -117,7 +123,8 @@ pub(super) fn build(desired: &Desired, balanced: &Balanced, previous: &Compiled)
             leases.provide();
         }
         leased.insert(wanted.clone(), Arc::clone(&leases));
-        let vip = resolve(desired, balanced, wanted, services, leases)?;
+        let limits = limited.vips.get(&wanted.id).cloned().unwrap_or_default();
+        let vip = Vip { limits, ..resolve(desired, balanced, wanted, services, leases)? };
         let id = desired.vip(&wanted.id)?;
         let before = previous.tables.vips.get(id.index()).and_then(Option::as_ref);
         let vip = before.filter(|before| same(before, &vip)).map_or_else(|| Arc::new(vip), Arc::clone);
@@ -184,6 +191,7 @@ fn resolve(
         listeners: listeners.into(),
         held: held.into(),
         leases,
+        limits: VipLimits::default(),
     })
 }
 
@@ -197,6 +205,7 @@ fn same(a: &Vip, b: &Vip) -> bool {
         && a.forwards == b.forwards
         && a.listeners == b.listeners
         && a.held == b.held
+        && a.limits == b.limits
         && Arc::ptr_eq(&a.leases, &b.leases)
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
+    policer::LimitedNic,
     table::{
         Net, Vrf,
         fib::{Fib, Hop},
@@ -21,6 +22,7 @@ use super::{
     change::changed,
     nat::{Part, Services},
     nets::Attachment,
+    qos::Limited,
     routes::{Attached, RouteStatus, Static, Target, select},
 };
 use crate::{
@@ -48,6 +50,7 @@ pub(super) struct Parts {
     pub(super) tracked: bool,
     pub(super) quotas: Quotas,
     pub(super) nat: Part,
+    pub(super) limited: Arc<[LimitedNic]>,
     pub(super) nets: Vec<(NetId, Arc<Net>)>,
     attached: Vec<Attached>,
     static_routes: Vec<Static>,
@@ -60,9 +63,10 @@ pub(super) fn build(
     facts: &Facts,
     nets: &[Attachment],
     services: &Services,
+    limited: &Limited<'_>,
     previous: &[Option<Arc<Built>>],
 ) -> Vec<Option<Arc<Built>>> {
-    by_number(parts(desired, facts, nets, services).into_iter().map(|(vrf, made_of)| {
+    by_number(parts(desired, facts, nets, services, limited).into_iter().map(|(vrf, made_of)| {
         let before = previous.get(vrf.index()).and_then(Option::as_ref);
         let built = match before.filter(|before| before.made_of == made_of) {
             Some(before) => Arc::clone(before),
@@ -81,6 +85,7 @@ fn parts(
     facts: &Facts,
     nets: &[Attachment],
     services: &Services,
+    limited: &Limited<'_>,
 ) -> HashMap<VrfId, Parts> {
     let vpcs: HashMap<&Id, &Vpc> = desired.config().vpcs.iter().map(|vpc| (&vpc.id, vpc)).collect();
     let empty = |(vrf, key): (VrfId, &TableKey)| {
@@ -89,9 +94,12 @@ fn parts(
             TableKey::Vpc(id) => vpcs.get(id),
             TableKey::Public(_) | TableKey::Underlay => None,
         };
+        let limited = limited.nics.get(&vrf).cloned().unwrap_or_default();
         let tracked = match key {
-            // What is translated needs an entry.
-            TableKey::Vpc(_) => vpc.is_some_and(|vpc| vpc.flow_tracking) || nat.exit.is_some(),
+            // What is translated needs an entry, and what is limited finds its buckets by it.
+            TableKey::Vpc(_) => {
+                vpc.is_some_and(|vpc| vpc.flow_tracking) || nat.exit.is_some() || !limited.is_empty()
+            }
             TableKey::Public(_) => true,
             // Nothing but our own packets is routed there.
             TableKey::Underlay => false,
@@ -101,6 +109,7 @@ fn parts(
             tracked,
             quotas: vpc.map(|vpc| vpc.quotas).unwrap_or_default(),
             nat,
+            limited,
             nets: Vec::new(),
             attached: Vec::new(),
             static_routes: Vec::new(),
@@ -188,6 +197,7 @@ pub(super) fn publish(
             fib,
             exit: built.made_of.nat.exit.clone(),
             quotas: built.made_of.quotas,
+            limited: Arc::clone(&built.made_of.limited),
         }))
     });
     each.collect()

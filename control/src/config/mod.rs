@@ -10,6 +10,7 @@ mod check;
 pub mod manual;
 pub mod nat;
 pub mod problem;
+pub mod qos;
 pub mod raw;
 mod shape;
 mod tree;
@@ -34,6 +35,7 @@ pub use self::{
     check::VXLAN_OVERHEAD,
     nat::{Eip, Nic, PortForward, Snat, Vip},
     problem::{Problem, Problems},
+    qos::Qos,
     shape::schema,
 };
 
@@ -97,6 +99,8 @@ pub struct Config {
     pub port_forwards: Vec<PortForward>,
     /// Listeners on VIPs.
     pub load_balancers: Vec<LoadBalancer>,
+    /// Rate limits.
+    pub qos: Vec<Qos>,
 }
 
 /// A logical core as DPDK numbers it.

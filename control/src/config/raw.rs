@@ -5,6 +5,7 @@
 mod balance;
 mod log;
 mod nat;
+mod qos;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use self::{
     },
     log::{RawIpfix, RawNatLog},
     nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
+    qos::RawQos,
 };
 
 /// Ranges and defaults of numeric keys: the one place where they stand. The schema, the manual and the check read them.
@@ -92,6 +94,8 @@ pub(crate) mod range {
     pub(crate) const HEALTHY_DEFAULT: u64 = 2;
     pub(crate) const UNHEALTHY_DEFAULT: u64 = 6;
     pub(crate) const HEALTH_EXPECT_DEFAULT: [&str; 2] = ["2xx", "3xx"];
+    pub(crate) const QOS_MAX: u64 = crate::state::QOS_MAX as u64;
+    pub(crate) const PPS_MAX: u64 = 1_000_000_000;
     pub(crate) const OBSERVATION_DOMAIN_MAX: u64 = u32::MAX as u64;
     pub(crate) const OBSERVATION_DOMAIN_DEFAULT: u64 = 1;
 }
@@ -146,9 +150,10 @@ pub struct RawConfig {
     #[serde(default)]
     #[schemars(length(max = 10_000))]
     pub load_balancers: Vec<RawLoadBalancer>,
-    /// Token buckets per VIP and VIP port.
-    #[schemars(extend("x-unbuilt" = "bandwidth limits"))]
-    pub qos: Option<Unbuilt>,
+    /// Rate limits of VIPs, their ports, and NICs.
+    #[serde(default)]
+    #[schemars(length(max = r::QOS_MAX))]
+    pub qos: Vec<RawQos>,
     /// Stateful rules by CIDR or group.
     #[schemars(extend("x-unbuilt" = "security groups"))]
     pub security_groups: Option<Unbuilt>,

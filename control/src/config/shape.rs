@@ -222,6 +222,8 @@ fn wanted(schema: &Value) -> String {
         (_, "address/length") => "an IPv4 address with prefix length, as in 192.0.2.1/24".into(),
         (_, "CIDR") => "a subnet, as in 192.0.2.0/24".into(),
         (_, "ports") => "a port or the first and the last, as in 2222 or 2222-2224".into(),
+        (_, "rate") => "a rate, as in 100Mbit/s".into(),
+        (_, "size") => "a number of bytes, as in 256KiB".into(),
         (_, "first-last") => "the first and the last, as in 200-2500".into(),
         (_, "address:port") => "an address and a port, as in 127.0.0.1:9472".into(),
         _ => "text".into(),

@@ -158,6 +158,7 @@ impl Shared {
         let sample = Sample {
             ports: seen.devices.iter().filter_map(port).collect(),
             buffers: seen.buffers,
+            now: self.now(),
             uptime_s: self.start.elapsed().as_secs(),
             control_restarts: self.restarts.load(Relaxed),
             census,

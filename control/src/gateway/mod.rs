@@ -8,6 +8,7 @@
 //! The daemon and the packet-table tests use the same type; the tests drive workers on `io::mem` beside it.
 
 mod attach;
+mod limits;
 mod restart;
 mod ring;
 mod survive;
@@ -33,7 +34,11 @@ use tidegate_fastpath::{
 };
 
 use self::ring::RingSide;
-pub use self::{restart::restart_problems, ring::Punted};
+pub use self::{
+    limits::{LimitView, Sum},
+    restart::restart_problems,
+    ring::Punted,
+};
 use crate::{
     balance::{self, Healths, Ramps},
     compile::{Compiled, Facts, PortFact, compile},

@@ -150,6 +150,18 @@ catalog! {
     NAT_BLOCKS_MAX = Gauge "tidegate_nat_blocks_max" [];
     /// Records of the session log (`gateway.nat_log`), by what became of them. Those that a worker could not hand over are `tidegate_events_total{event="log_full"}`.
     NAT_LOG_EVENTS = Counter "tidegate_nat_log_events_total" ["event"];
+    /// Rate of a token bucket (`qos`) in bit/s; not there where only packets per second are limited.
+    QOS_RATE = Gauge "tidegate_qos_rate_bits_per_second" ["qos", "direction"];
+    /// Bytes that may pass the bucket now (packets, where only these are limited).
+    QOS_LEVEL = Gauge "tidegate_qos_level" ["qos", "direction"];
+    /// Packets that passed the bucket, and every other one of theirs.
+    QOS_PASSED_PACKETS = Counter "tidegate_qos_passed_packets_total" ["qos", "direction"];
+    /// Bytes of these packets, as the bucket counts them (`count`).
+    QOS_PASSED_BYTES = Counter "tidegate_qos_passed_bytes_total" ["qos", "direction"];
+    /// Packets that the bucket had no credit for; all buckets together are `tidegate_drops_total{reason="policed"}`.
+    QOS_DROPPED_PACKETS = Counter "tidegate_qos_dropped_packets_total" ["qos", "direction"];
+    /// Bytes of these packets.
+    QOS_DROPPED_BYTES = Counter "tidegate_qos_dropped_bytes_total" ["qos", "direction"];
     /// Configured routes of a routing table, in force or not.
     ROUTES = Gauge "tidegate_routes" ["table", "state"];
 }

@@ -15,7 +15,7 @@ use tidegate_fastpath::{
     counter::{BURST_CLASSES, Counters},
     reason::{DropReason, Event, PuntReason},
     table::nat::Space,
-    types::{NetId, PortId},
+    types::{Nanos, NetId, PortId},
 };
 
 use self::sheet::Sheet;
@@ -53,6 +53,8 @@ pub struct Sample {
     pub buffers: (u32, u32),
     /// Whether every worker uses the present generation.
     pub live: bool,
+    /// The time, as workers count it.
+    pub now: Nanos,
     /// Seconds since the start.
     pub uptime_s: u64,
     /// Starts of the control thread after a fault.
@@ -102,7 +104,24 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     tables(&mut sheet, gateway);
     nat(&mut sheet, gateway, &sample.census);
     balance::listeners(&mut sheet, gateway);
+    qos(&mut sheet, gateway, sample.now);
     sheet.encode()
+}
+
+/// Rate limits.
+fn qos(sheet: &mut Sheet, gateway: &Gateway, now: Nanos) {
+    for view in gateway.limits() {
+        let labels = [view.qos.id.as_str(), view.direction];
+        if let Some(rate) = view.bucket.limits().bits {
+            sheet.set(&catalog::QOS_RATE, &labels, rate.per_s);
+        }
+        sheet.set(&catalog::QOS_LEVEL, &labels, view.bucket.level(now));
+        let (passed, dropped) = (view.passed(), view.dropped());
+        sheet.set(&catalog::QOS_PASSED_PACKETS, &labels, passed.packets);
+        sheet.set(&catalog::QOS_PASSED_BYTES, &labels, passed.bytes);
+        sheet.set(&catalog::QOS_DROPPED_PACKETS, &labels, dropped.packets);
+        sheet.set(&catalog::QOS_DROPPED_BYTES, &labels, dropped.bytes);
+    }
 }
 
 /// Drivers and packet buffers.
@@ -275,8 +294,6 @@ mod tests {
         process::{Command, Stdio},
     };
 
-    use tidegate_fastpath::types::Nanos;
-
     use super::*;
     use crate::{config, state::NetKey};
 
@@ -312,6 +329,7 @@ mod tests {
                 || ["tidegate_nat_sessions", "tidegate_nat_ports"].contains(&metric.name)
                 || metric.name.starts_with("tidegate_drops")
                 || metric.name.starts_with("tidegate_lb_")
+                || metric.name.starts_with("tidegate_qos")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));
             assert_eq!(there, !rare, "{}", metric.name);

@@ -3,6 +3,7 @@
 mod balance;
 mod flow;
 mod nat;
+mod qos;
 mod vip;
 
 use std::{
@@ -163,6 +164,7 @@ fn whole(from: &mut Source<'_>, table: Table, scope: &Scope, output: &mut Output
         Table::Vpcs => output.list(vpcs(from, scope)),
         Table::Networks => output.list(networks(from, scope)),
         Table::Vips => output.list(vip::vips(from, scope)),
+        Table::Qos => output.list(qos::qos(from, scope)),
         Table::Routes => output.list(routes(from, scope)),
         Table::Neighbors => output.list(neighbors(from, scope)),
         Table::Vteps => output.list(vteps(from)),

@@ -16,7 +16,8 @@ pub use self::{
     collect::{Collection, Device, Rows, Source, collect},
     row::{
         BackendRow, BindingRow, BooksRow, DropRow, FlowRow, ListenerRow, MappingRow, NeighborRow, NetworkRow,
-        PoolRow, PortRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow, VtepRow, WorkerRow,
+        PoolRow, PortRow, QosRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow, VtepRow,
+        WorkerRow,
     },
 };
 
@@ -36,6 +37,8 @@ pub enum Table {
     Networks,
     /// Public addresses, and who owns which slice of each
     Vips,
+    /// Rate limits: how full each bucket is, what passed and what was dropped
+    Qos,
     /// Configured routes, whether they are in force, and if not, why
     Routes,
     /// Who has an address, and behind which VTEP
@@ -78,6 +81,7 @@ impl Table {
             Table::Vpcs => "vpcs",
             Table::Networks => "networks",
             Table::Vips => "vips",
+            Table::Qos => "qos",
             Table::Routes => "routes",
             Table::Neighbors => "neighbors",
             Table::Vteps => "vteps",

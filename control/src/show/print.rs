@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BackendRow, BindingRow, DropRow, FlowRow, ListenerRow, NeighborRow, NetworkRow, PoolRow, PortRow,
+    BackendRow, BindingRow, DropRow, FlowRow, ListenerRow, NeighborRow, NetworkRow, PoolRow, PortRow, QosRow,
     RouteRow, SessionRow, StatusRow, Table, VipRow, VpcRow, VtepRow, WorkerRow,
 };
 
@@ -30,6 +30,7 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
         Table::Vpcs => grid::<VpcRow>(json),
         Table::Networks => grid::<NetworkRow>(json),
         Table::Vips => grid::<VipRow>(json),
+        Table::Qos => grid::<QosRow>(json),
         Table::Routes => grid::<RouteRow>(json),
         Table::Neighbors => grid::<NeighborRow>(json),
         Table::Vteps => grid::<VtepRow>(json),

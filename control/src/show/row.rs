@@ -2,6 +2,7 @@
 
 mod balance;
 mod nat;
+mod qos;
 mod vip;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     balance::{BackendRow, ListenerRow},
     nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
+    qos::QosRow,
     vip::VipRow,
 };
 use super::print::{Columns, age, percent, yes};

@@ -4,6 +4,7 @@
 mod balance;
 mod host;
 mod nat;
+mod qos;
 mod route;
 mod vpc;
 

@@ -40,6 +40,7 @@ pub use self::{
 
 use self::session::{TcpSeen, Translation};
 use crate::{
+    policer::Policers,
     table::neighbour::NeighbourId,
     types::{NetId, Tick, VrfId},
 };
@@ -148,6 +149,8 @@ pub struct Program {
     pub translation: Translation,
     /// The routing table of the inside of a translation.
     pub inside: VrfId,
+    /// Which rate limits its packets pass.
+    pub policers: Policers,
 }
 
 /// A keyed hash of a [`FlowKey`]; nobody outside can aim at one bucket.

@@ -8,6 +8,7 @@ use super::{
     sync::{AtomicU64, Ordering},
 };
 use crate::{
+    policer::Policers,
     table::neighbour::NeighbourId,
     types::{NetId, Tick, VrfId},
 };
@@ -16,6 +17,8 @@ use crate::{
 const IN_USE: u64 = 1 << 32;
 /// Where [`TcpSeen`] is beside it.
 const TCP_SHIFT: u32 = 40;
+/// Where [`Policers`] are beside it, which are part of the program and stay as they are.
+const POLICERS_SHIFT: u32 = 48;
 
 /// One cache line. Key and program do not change while any worker can see the record.
 #[repr(C)]
@@ -30,7 +33,7 @@ pub(super) struct Record {
     packets: AtomicU64,
     /// IP total length, summed.
     bytes: AtomicU64,
-    /// TCP flags << 40 | [`IN_USE`] | tick of the last packet
+    /// rate limits << 48 | TCP flags << 40 | [`IN_USE`] | tick of the last packet
     seen: AtomicU64,
     translation: AtomicU64,
 }
@@ -56,7 +59,7 @@ impl Record {
         self.translation.store(program.translation.to_word(), Ordering::Relaxed);
         self.packets.store(counts.packets, Ordering::Relaxed);
         self.bytes.store(counts.bytes, Ordering::Relaxed);
-        self.seen.store(seen(counts.seen, now), Ordering::Relaxed);
+        self.seen.store(seen(program.policers, counts.seen, now), Ordering::Relaxed);
     }
 
     /// Marks a record that no other thread can see as belonging to no flow.
@@ -95,6 +98,7 @@ impl Record {
             from_vtep: Ipv4Addr::from_bits(way as u32),
             translation: Translation::from_word(self.translation.load(Ordering::Relaxed)),
             inside: VrfId((way >> 48) as u16),
+            policers: policers(self.seen.load(Ordering::Relaxed)),
         }
     }
 
@@ -121,7 +125,7 @@ impl Record {
         self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64), Ordering::Relaxed);
         let old = self.seen.load(Ordering::Relaxed);
-        let new = seen(TcpSeen::from_bits((old >> TCP_SHIFT) as u8).then(segment), now);
+        let new = seen(policers(old), TcpSeen::from_bits((old >> TCP_SHIFT) as u8).then(segment), now);
         if old != new {
             self.seen.store(new, Ordering::Relaxed);
         }
@@ -159,8 +163,16 @@ impl Record {
 
 /// The word of a record that belongs to a flow.
 #[inline(always)]
-fn seen(tcp: TcpSeen, now: Tick) -> u64 {
-    u64::from(tcp.to_bits()) << TCP_SHIFT | IN_USE | u64::from(now.0)
+fn seen(policers: Policers, tcp: TcpSeen, now: Tick) -> u64 {
+    u64::from(policers.to_bits()) << POLICERS_SHIFT
+        | u64::from(tcp.to_bits()) << TCP_SHIFT
+        | IN_USE
+        | u64::from(now.0)
+}
+
+#[inline(always)]
+fn policers(seen: u64) -> Policers {
+    Policers::from_bits((seen >> POLICERS_SHIFT) as u16)
 }
 
 #[cfg(loom)]
@@ -214,6 +226,7 @@ mod tests {
                     from_vtep: Ipv4Addr::UNSPECIFIED,
                     translation: Translation::NONE,
                     inside: VrfId(0),
+                    policers: Policers::NONE,
                 },
             ),
             (
@@ -225,6 +238,7 @@ mod tests {
                     from_vtep: Ipv4Addr::BROADCAST,
                     translation: Translation::from_word(u64::MAX),
                     inside: VrfId(u16::MAX),
+                    policers: Policers::from_bits(u16::MAX),
                 },
             ),
         ] {

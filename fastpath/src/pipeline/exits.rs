@@ -131,7 +131,8 @@ impl<B: Buffer> Engine<B> {
         let Ok((egress, encap)) = self.plan(tables, program, packet) else {
             return self.counters.dropped(net, DropReason::RouteUnusable);
         };
-        if let Err(reason) = self.translate(program, &mut buffer, packet) {
+        let passes = self.police(tables, round.now, program, packet);
+        if let Err(reason) = passes.and_then(|()| self.translate(program, &mut buffer, packet)) {
             return self.counters.dropped(net, reason);
         }
         let mut pieces: ArrayVec<B, FRAGMENTS_MAX> = ArrayVec::new();

@@ -135,7 +135,10 @@ impl<B: Buffer> Engine<B> {
     fn entry_of(&self, packet: &Express) -> Option<(Program, Hit<'_>)> {
         let hit = self.flows.hit(&packet.key, packet.candidate)?;
         let program = hit.program();
-        let current = program.generation == packet.generation && program.from_vtep.to_bits() == packet.vtep;
+        let current = program.generation == packet.generation
+            && program.from_vtep.to_bits() == packet.vtep
+            // Rate limits are for the general way.
+            && program.policers.is_none();
         current.then_some((program, hit))
     }
 
@@ -149,7 +152,7 @@ impl<B: Buffer> Engine<B> {
             return None;
         }
         match route::decide(tables, &self.neighbours, lane.vrf, &packet.key, &origin) {
-            Ok(Decision::Forward(program)) => Some(program),
+            Ok(Decision::Forward(program)) if program.policers.is_none() => Some(program),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         session::{Service, Translation},
     },
     io::Io,
+    policer::Policers,
     reason::Event,
     table::{Tables, fib::Hop, neighbour::NeighbourId},
     types::NetId,
@@ -36,6 +37,7 @@ impl<B: Buffer> Engine<B> {
             from_vtep: Ipv4Addr::UNSPECIFIED,
             translation: Translation::new(Service::Fragment, Side::Source, Ipv4Addr::from_bits(ports), 0),
             inside: packet.vrf,
+            policers: Policers::NONE,
         };
         let noted = self.limits.fragments.take(round.now)
             && session::store(&mut self.flows, &datagram(packet), note, round.now.tick()).is_ok();

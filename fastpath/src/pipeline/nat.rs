@@ -15,8 +15,10 @@ use crate::{
         session::{Service, Translation},
     },
     io::Io,
+    policer::Policers,
     reason::DropReason,
     stage::{
+        policing,
         route::{self, Leads},
         translation,
     },
@@ -304,7 +306,10 @@ pub(super) fn translated(
 ) -> Program {
     let generation = tables.vrf(packet.vrf).map_or(0, |vrf| vrf.generation);
     let Way { egress, next } = way;
-    Program { generation, egress, next, from_vtep: packet.origin.vtep, translation, inside }
+    let policers = Policers::NONE;
+    let program =
+        Program { generation, egress, next, from_vtep: packet.origin.vtep, translation, inside, policers };
+    Program { policers: policing::policers(tables, &packet.key, &program), ..program }
 }
 
 /// The public network of a pool.

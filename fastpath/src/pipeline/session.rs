@@ -15,6 +15,7 @@ use crate::{
     },
     io::Io,
     nat::{Block, Lease, Mapping, NoVm, OverQuota, Vm},
+    policer::Policers,
     reason::{DropReason, Event},
     stage::translation::{self, Connection},
     table::{
@@ -294,7 +295,8 @@ fn check_opens(packet: &Packet) -> Result<(), DropReason> {
 /// A program that the first packet of its direction decides.
 fn undecided(egress: NetId, translation: Translation, inside: VrfId) -> Program {
     let next = NeighbourId::NONE;
-    Program { generation: 0, egress, next, from_vtep: Ipv4Addr::UNSPECIFIED, translation, inside }
+    let (from_vtep, policers) = (Ipv4Addr::UNSPECIFIED, Policers::NONE);
+    Program { generation: 0, egress, next, from_vtep, translation, inside, policers }
 }
 
 /// Stores an entry, whatever its key had before.

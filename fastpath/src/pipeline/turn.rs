@@ -43,7 +43,8 @@ impl<B: Buffer> Engine<B> {
         if packet.turned >= TURNS_MAX {
             return self.counters.dropped(net, DropReason::RouteUnusable);
         }
-        if let Err(reason) = self.translate(program, &mut buffer, packet) {
+        let passes = self.police(round.tables, round.now, program, packet);
+        if let Err(reason) = passes.and_then(|()| self.translate(program, &mut buffer, packet)) {
             return self.counters.dropped(net, reason);
         }
         if !packet.own {

@@ -10,6 +10,7 @@ pub mod ingress;
 pub mod link;
 pub mod local;
 pub mod mss;
+pub mod policing;
 pub mod reset;
 pub mod route;
 pub mod translation;

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 
 use crate::{
     flow::{FlowKey, Program, session::Translation},
+    policer::Policers,
     reason::DropReason,
-    stage::ingress::Origin,
+    stage::{ingress::Origin, policing},
     table::{
         Tables,
         fib::Hop,
@@ -66,14 +67,18 @@ pub fn decide(
     }
     let generation = tables.vrf(vrf).map_or(0, |vrf| vrf.generation);
     Ok(match neighbours.lookup(egress, ip) {
-        Some(next) => Decision::Forward(Program {
-            generation,
-            egress,
-            next,
-            from_vtep: origin.vtep,
-            translation: Translation::NONE,
-            inside: vrf,
-        }),
+        Some(next) => {
+            let program = Program {
+                generation,
+                egress,
+                next,
+                from_vtep: origin.vtep,
+                translation: Translation::NONE,
+                inside: vrf,
+                policers: Policers::NONE,
+            };
+            Decision::Forward(Program { policers: policing::policers(tables, key, &program), ..program })
+        }
         None => Decision::Unknown { net: egress, ip },
     })
 }

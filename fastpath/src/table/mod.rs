@@ -21,7 +21,10 @@ use self::{
     nat::{Exit, Logged, Quotas, Vip},
     vni::VniTable,
 };
-use crate::types::{MacAddr, Mtu, NetId, PortId, Vid, VipId, Vni, VrfId, VtepId};
+use crate::{
+    policer::{LimitedNic, Policing},
+    types::{MacAddr, Mtu, NetId, PortId, Vid, VipId, Vni, VrfId, VtepId},
+};
 
 /// One generation of the compiled configuration.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +47,8 @@ pub struct Tables {
     pub departed: Arc<[Departed]>,
     /// What the session log wants to know.
     pub logged: Logged,
+    /// Rate limits.
+    pub policing: Policing,
     /// What of all this established flows need; see [`Tables::with_lanes`].
     pub lanes: Lanes,
 }
@@ -162,4 +167,14 @@ pub struct Vrf {
     pub exit: Option<Arc<Exit>>,
     /// Bounds of its translated sessions.
     pub quotas: Quotas,
+    /// NICs with rate limits, sorted by address.
+    pub limited: Arc<[LimitedNic]>,
+}
+
+impl Vrf {
+    /// The limits of the NIC with this address. Cost: a binary search.
+    pub fn limited(&self, address: Ipv4Addr) -> Option<&LimitedNic> {
+        let at = self.limited.binary_search_by_key(&address, |nic| nic.address).ok()?;
+        Some(&self.limited[at])
+    }
 }

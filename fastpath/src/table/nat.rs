@@ -10,7 +10,11 @@ use ipnet::Ipv4Net;
 
 pub use self::leases::Leases;
 use super::balance::Listener;
-use crate::types::{NetId, VipId, VrfId};
+use crate::{
+    policer::Policers,
+    types::{NetId, VipId, VrfId},
+    wire::translate::Side,
+};
 
 /// An address inside a VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +42,41 @@ pub struct Vip {
     pub held: Box<[Slice]>,
     /// What SNAT leased; shared by all generations of the VIP.
     pub leases: Arc<Leases>,
+    /// Its rate limits.
+    pub limits: VipLimits,
+}
+
+/// Rate limits of a VIP and of its ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VipLimits {
+    /// Of ports, sorted; they do not overlap.
+    pub ports: Box<[(Slice, BothWays)]>,
+    /// Of all else.
+    pub rest: BothWays,
+}
+
+/// Rate limits of both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BothWays {
+    /// Of packets from the VIP.
+    pub outbound: Policers,
+    /// Of packets to the VIP.
+    pub inbound: Policers,
+}
+
+impl VipLimits {
+    /// Those of packets whose source, or destination, is `port` of the VIP. Cost: a binary search.
+    pub fn policers(&self, side: Side, protocol: u8, port: u16) -> Policers {
+        let at = self.ports.partition_point(|(slice, _)| (slice.protocol, slice.last) < (protocol, port));
+        let limits = match self.ports.get(at) {
+            Some((slice, limits)) if slice.contains(protocol, port) => limits,
+            _ => &self.rest,
+        };
+        match side {
+            Side::Source => limits.outbound,
+            Side::Destination => limits.inbound,
+        }
+    }
 }
 
 /// Ports of a protocol.
@@ -315,6 +354,7 @@ mod tests {
             listeners: [listener(slice(6, 443, 444))].into(),
             held: [slice(6, 80, 80), slice(6, 2222, 2224), slice(17, 53, 53)].into(),
             leases: Arc::default(),
+            limits: VipLimits::default(),
         }
     }
 

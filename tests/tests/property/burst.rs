@@ -1,9 +1,13 @@
 //! A burst worked in passes does what its packets do one by one.
 
-use std::{cell::Cell, collections::HashMap, sync::Arc};
+use std::{cell::Cell, collections::HashMap, ops::Range, sync::Arc};
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use tidegate_control::{compile::PortFact, config, gateway::Gateway as Control};
+use tidegate_control::{
+    compile::PortFact,
+    config,
+    gateway::{Gateway as Control, Sum},
+};
 use tidegate_fastpath::{
     counter::{Counters, NetCounters, Volume},
     io::{BURST, Burst, Io, mem::MemBuffer, mem::MemIo},
@@ -41,8 +45,15 @@ impl Side {
         let (control, mut parts) = Control::new(config, ports, now, 1).unwrap();
         let part = parts.remove(0);
         let counters = part.counters.clone();
-        let mut engine =
-            Engine::new(part.neighbours, part.flows, part.nat, part.counters, part.rings, part.settings);
+        let mut engine = Engine::new(
+            part.id,
+            part.neighbours,
+            part.flows,
+            part.nat,
+            part.counters,
+            part.rings,
+            part.settings,
+        );
         let tables = control.compiled().tables.clone();
         let mut side_io = io;
         engine.finish(&mut Round { tables: &tables, io: &mut side_io, now });
@@ -88,6 +99,11 @@ impl Side {
             [a, b, c, d]
         };
         self.counters.nets.iter().map(both).collect()
+    }
+
+    /// What passed and what was dropped, of each bucket.
+    fn limited(&self) -> Vec<[Sum; 2]> {
+        self.control.limits().map(|limit| [limit.passed(), limit.dropped()]).collect()
     }
 
     fn counted(&self) -> Vec<(String, u64)> {
@@ -217,23 +233,45 @@ fn of_few_flows() -> impl Strategy<Value = (usize, String)> {
 
 #[test]
 fn packets_of_known_flows_are_worked_alike() {
-    let hits = worked_alike(&format!("{SITE}{SERVICES}"));
+    let (hits, _) = worked_alike(&format!("{SITE}{SERVICES}"), 64, 2..8);
     assert!(hits > 1_000, "only {hits} packets were of known flows");
+}
+
+/// Rate limits of VIPs, of ports and of VMs, so low that bursts run into them.
+const LIMITS: &str = "
+nics:
+  - { id: a, network: red-1, address: 10.1.1.7 }
+  - { id: b, network: red-2, address: 10.1.2.9 }
+qos:
+  - { id: shared, vip: shared, inbound: 8kbit/s, outbound: 100kbit/s, burst: 16KiB }
+  - { id: port, vip: shared, port: 1, inbound: 400kbit/s, burst: 17KiB, count: l2 }
+  - { id: alone, vip: shared, port: 2, protocol: udp, independent: true, inbound_pps: 9 }
+  - { id: whole, vip: whole, inbound: 80kbit/s, outbound: 8kbit/s, burst: 16KiB }
+  - { id: a, nic: a, outbound: 8kbit/s, inbound: 8kbit/s, burst: 16KiB }
+  - { id: b, nic: b, outbound: 8kbit/s, inbound_pps: 20, burst: 16KiB }
+";
+
+#[test]
+fn packets_with_rate_limits_are_worked_alike() {
+    let (hits, policed) = worked_alike(&format!("{SITE}{SERVICES}{LIMITS}"), 16, 24..32);
+    assert!(hits > 1_000, "only {hits} packets were of known flows");
+    assert!(policed > 200, "only {policed} packets were above a rate");
 }
 
 #[test]
 fn packets_without_flow_entries_are_worked_alike() {
-    let hits = worked_alike(&SITE.replace("{ id: red }", "{ id: red, flow_tracking: false }"));
+    let (hits, _) = worked_alike(&SITE.replace("{ id: red }", "{ id: red, flow_tracking: false }"), 64, 2..8);
     assert!(hits > 0, "the other routing tables have flow entries");
 }
 
-/// Packets of few flows through a site, as bursts and one by one; returns how many were of known flows.
-fn worked_alike(site: &str) -> u64 {
+/// Packets of few flows through a site, as bursts and one by one; returns how many were of known flows, and how
+/// many were dropped because of a rate limit.
+fn worked_alike(site: &str, cases: u32, bursts: Range<usize>) -> (u64, u64) {
     let stations = stations(site);
     let packet = (of_few_flows(), packets::damage());
-    let bursts = prop::collection::vec(prop::collection::vec(packet, 8..48), 2..8);
-    let hits = Cell::new(0);
-    let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..ProptestConfig::default() });
+    let bursts = prop::collection::vec(prop::collection::vec(packet, 8..48), bursts);
+    let (hits, policed) = (Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(ProptestConfig { cases, ..ProptestConfig::default() });
     let done = runner.run(&bursts, |bursts| {
         let (mut together, mut single) = known(site, &stations);
         for burst in &bursts {
@@ -250,13 +288,16 @@ fn worked_alike(site: &str) -> u64 {
                 prop_assert_eq!(a, b);
                 prop_assert_eq!(together.counted(), single.counted());
                 prop_assert_eq!(together.volumes(), single.volumes());
+                prop_assert_eq!(together.limited(), single.limited());
             }
         }
         hits.set(hits.get() + together.counters.events[Event::FlowHit.index()].get());
+        policed
+            .set(policed.get() + together.limited().iter().map(|[_, dropped]| dropped.packets).sum::<u64>());
         Ok(())
     });
     done.unwrap();
-    hits.get()
+    (hits.get(), policed.get())
 }
 
 fn inside() -> impl Strategy<Value = String> {

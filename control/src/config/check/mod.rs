@@ -7,6 +7,7 @@ mod log;
 mod network;
 mod pool;
 mod public;
+mod qos;
 mod route;
 mod share;
 mod text;
@@ -45,6 +46,7 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
     let networks = networks.check(&raw.vpc_networks, &mut report);
     let routes = route::Tables::new(raw, &public_networks, &vpcs).check(&raw.routes, &mut report);
     let services = vip::Check::new(&public_networks, &vpcs, &networks).check(raw, &mut report);
+    let qos = qos::check(&raw.qos, &services, &mut report);
     if let Some(gateway) = &gateway {
         let subnets = ports.items().filter(|port| port.subnet.is_some()).count();
         count(
@@ -68,6 +70,7 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
             eips: services.eips.into_items(),
             port_forwards: services.port_forwards.into_items(),
             load_balancers: services.load_balancers.into_items(),
+            qos: qos.into_items(),
         }),
         _ => Err(report.found.into_problems()),
     }

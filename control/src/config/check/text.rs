@@ -138,6 +138,39 @@ pub(super) fn ports(text: &str) -> Result<PortRange, Wrong> {
     }
 }
 
+/// Bits per second.
+pub(super) fn rate(text: &str) -> Result<u64, Wrong> {
+    let units = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000), ("bit/s", 1)];
+    match with_unit(text, &units) {
+        Some(rate) => Ok(rate),
+        None => wrong("is no rate", "give a number and bit/s, kbit/s, Mbit/s or Gbit/s, as in 100Mbit/s"),
+    }
+}
+
+/// Bytes.
+pub(super) fn size(text: &str) -> Result<u64, Wrong> {
+    let units = [("MiB", 1 << 20), ("KiB", 1 << 10), ("MB", 1_000_000), ("kB", 1_000), ("B", 1)];
+    match with_unit(text, &units) {
+        Some(size) => Ok(size),
+        None => wrong("is no size", "give a number and B, kB, MB, KiB or MiB, as in 256KiB"),
+    }
+}
+
+/// A number, perhaps with a fraction, and perhaps one of `units`; whole in the end.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let unit = units.iter().find_map(|(unit, worth)| Some((text.strip_suffix(unit)?, *worth)));
+    let (number, worth) = unit.unwrap_or((text, 1));
+    let (whole, fraction) = number.trim().split_once('.').unwrap_or((number.trim(), ""));
+    let digits = |text: &str| text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || number.ends_with('.') {
+        return None;
+    }
+    let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
+    let units: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let total = units * u128::from(worth);
+    if total.is_multiple_of(scale) { u64::try_from(total / scale).ok() } else { None }
+}
+
 /// From where a service may be used; host bits mean nothing.
 pub(super) fn allowed(text: &str) -> Result<Ipv4Net, Wrong> {
     prefix(text).map(|net| net.trunc())

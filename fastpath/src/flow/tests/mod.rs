@@ -20,6 +20,7 @@ use super::{
     session::Translation,
 };
 use crate::{
+    policer::Policers,
     table::neighbour::NeighbourId,
     types::{Nanos, NetId, Tick, VrfId},
 };
@@ -38,6 +39,7 @@ fn program(n: u32, generation: u32) -> Program {
         from_vtep: Ipv4Addr::from_bits(!n),
         translation: Translation::NONE,
         inside: VrfId(n as u16),
+        policers: Policers::from_bits(n.rotate_left(7) as u16),
     }
 }
 

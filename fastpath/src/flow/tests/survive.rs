@@ -20,6 +20,7 @@ use crate::{
         preamble::Preamble,
         session::{Service, Session},
     },
+    policer::Policers,
     wire::translate::Side,
 };
 
@@ -41,6 +42,7 @@ fn session(n: u16, generation: u32) -> Session {
         from_vtep: Ipv4Addr::from_bits(n.into()),
         translation,
         inside: VrfId(n),
+        policers: Policers::from_bits(n),
     };
     Session {
         inward: (out.answer(PUBLIC, there), program(VPC, home)),

@@ -52,6 +52,7 @@ fn vip(n: u16, open: &[RangeInclusive<u16>]) -> Vip {
         listeners: [].into(),
         held: held.into(),
         leases: Arc::default(),
+        limits: Default::default(),
     }
 }
 

@@ -126,6 +126,7 @@ fn provoke(gw: &mut Gateway, reason: DropReason) -> Result<(), Unreached> {
         R::ListenerDenied | R::ListenerFull | R::BackendsFull | R::NoBackend | R::StraySegment => {
             return Err("see balance.rs: this site has no listeners");
         }
+        R::Policed => return Err("see qos.rs: this site limits nothing"),
         R::Shutdown => {
             return Err("see a_worker_that_stops_drops_what_waits in resolve.rs: the worker is gone then");
         }

@@ -14,6 +14,7 @@ mod icmp;
 mod local;
 mod nat;
 mod nat_view;
+mod qos;
 mod resolve;
 mod route;
 mod vlan;
