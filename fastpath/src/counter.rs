@@ -1,5 +1,5 @@
 //! Counters of one worker. The worker is the only writer, so adding is a plain load and store; control reads whenever it
-//! likes and sums over workers. Nothing here is shared between two workers.
+//! likes and sums over workers. Nothing here is shared between two workers, not even a cache line.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -49,8 +49,9 @@ impl Volume {
     }
 }
 
-/// One port as one worker sees it; frames with their Ethernet header, without FCS.
+/// One port as one worker sees it; frames with their Ethernet header, without FCS. A cache line of its own.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct PortCounters {
     /// Frames received.
     pub rx: Volume,
@@ -58,8 +59,9 @@ pub struct PortCounters {
     pub tx: Volume,
 }
 
-/// One network as one worker sees it; IP packets, bytes of IP total length.
+/// One network as one worker sees it; IP packets, bytes of IP total length. Cache lines of its own.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct NetCounters {
     /// From the network into the gateway.
     pub ingress: Volume,
@@ -102,6 +104,12 @@ pub struct Counters {
     /// The poll loop.
     pub poll: LoopCounters,
 }
+
+// Boxes of two workers may lie side by side.
+const _: () = {
+    assert!(align_of::<PortCounters>() >= 64 && align_of::<NetCounters>() >= 64);
+    assert!(align_of::<Counters>() >= 64);
+};
 
 impl Counters {
     /// All zero, for `ports` ports and `nets` networks (entry 0 included).

@@ -1,5 +1,7 @@
 //! Frames on their way out, gathered per port so that the driver gets bursts.
 
+use crossbeam::utils::CachePadded;
+
 use crate::{
     buffer::Buffer,
     counter::Counters,
@@ -11,13 +13,16 @@ use crate::{
 /// The frames of one worker that are not yet with a driver.
 #[derive(Debug)]
 pub(crate) struct Outbox<B: Buffer> {
-    ports: Vec<Burst<B>>,
+    /// Each on cache lines of its own, so that no other worker's frames share one.
+    ports: Vec<CachePadded<Burst<B>>>,
 }
+
+const _: () = assert!(align_of::<CachePadded<u8>>() >= 64);
 
 impl<B: Buffer> Outbox<B> {
     /// For `ports` ports.
     pub(crate) fn new(ports: usize) -> Outbox<B> {
-        Outbox { ports: (0..ports).map(|_| Burst::new()).collect() }
+        Outbox { ports: (0..ports).map(|_| CachePadded::new(Burst::new())).collect() }
     }
 
     /// Adds a frame; a full burst goes to the driver at once.

@@ -56,8 +56,9 @@ pub struct Parts {
     pub settings: Settings,
 }
 
-/// A worker: one engine and its ports.
+/// A worker: one engine and its ports. Wherever it is, it has its cache lines for itself.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Worker<I: Io> {
     tables: Reader<Tables>,
     engine: Engine<I::Buffer>,

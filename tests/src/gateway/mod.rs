@@ -32,6 +32,7 @@ use tidegate_control::{
     state::NetKey,
 };
 use tidegate_fastpath::{
+    counter::Counters,
     flow::FlowMemory,
     io::mem::MemIo,
     reason::DropReason,
@@ -208,6 +209,16 @@ impl Gateway {
             self.workers[at].io().push(port, bytes);
         }
         self.run()
+    }
+
+    /// Which worker gets what a station sends: a packet as for [`Gateway::from`].
+    pub fn worker_of(&self, who: &Station, packet: &str) -> usize {
+        self.queue_of(&frame(&who.sends(packet)))
+    }
+
+    /// What each worker counts.
+    pub fn worker_counters(&self) -> &[Arc<Counters>] {
+        self.control.counters()
     }
 
     /// Lets workers and control do what there is to do, without time passing.

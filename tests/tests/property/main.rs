@@ -5,6 +5,7 @@
 mod burst;
 mod bytes;
 mod isolation;
+mod line;
 mod nat;
 mod packets;
 mod route;
