@@ -217,7 +217,7 @@ struct Gathered {
     rest: Option<Arc<Snat>>,
     /// Its VIPs: a VM that no EIP or SNAT serves reaches each from that VIP itself.
     vips: HashMap<VipId, Ipv4Addr>,
-    /// VMs that port forwards lead to, with the protocol.
+    /// VMs that port forwards and listeners lead to, with the protocol.
     served: Vec<(Ipv4Addr, u8)>,
 }
 
@@ -246,7 +246,11 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
             Service::PortForward(forward) => {
                 vpc.served.push((forward.vm.address, forward.slice.protocol));
             }
-            Service::Listener(_) => {}
+            Service::Listener(listener) => {
+                let protocol = listener.slice.protocol;
+                let backends = listener.backends.iter();
+                vpc.served.extend(backends.map(|backend| (backend.vm.address, protocol)));
+            }
         }
     }
     vpcs.into_iter().filter_map(|(vpc, Gathered { mut eips, mut by_net, rest, vips, mut served })| {

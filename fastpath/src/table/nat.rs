@@ -206,7 +206,7 @@ pub struct Exit {
     /// By what a VM that no EIP or SNAT serves reaches a VIP of its own VPC (hairpin): from that VIP itself. Sorted by the
     /// VIP's address.
     pub hairpin: Box<[(Ipv4Addr, Arc<Snat>)]>,
-    /// VMs that a service leads to by ports (a port forward), each with the IP protocol. Sorted.
+    /// VMs that a service leads to by ports (a port forward, a listener), each with the IP protocol. Sorted.
     pub served: Box<[(Ipv4Addr, u8)]>,
 }
 

@@ -158,3 +158,27 @@ fn a_forward_that_comes_or_goes_changes_the_way_of_fragments_with_the_next_one()
         gw.from(&b, &fragment(after, 64).later).to(&up, &fragment(after, 63).later);
     }
 }
+
+#[test]
+fn fragments_of_an_answer_leave_by_the_listener_in_any_order_whatever_covers_the_remote() {
+    let balancer = "
+load_balancers:
+  - id: lb
+    vip: shared
+    listeners:
+      - { id: dns, protocol: udp, port: 5353, backends: [{ vpc: red, address: 10.1.2.9, port: 53 }] }
+";
+    let own = with_own_address();
+    let services: Vec<&str> = own.lines().filter(|line| !line.contains("id: near")).collect();
+    let (mut gw, _, b, up) = nat_with(&(services.join("\n") + balancer));
+    gw.vm("red-2", "10.1.2.254", HOST1);
+    for remote in REMOTES {
+        let to = format!("{remote}:5");
+        gw.from(&up, &format!("udp {to} > 203.0.113.93:5353")).to(&b, &format!("udp {to} > 10.1.2.9:53"));
+        let [sent, seen] =
+            [("10.1.2.9:53", 64), ("203.0.113.93:5353", 63)].map(|(from, ttl)| Cut::new(from, &to, 7, ttl));
+        gw.from(&b, &sent.later).nothing();
+        gw.from(&b, &sent.first).to(&up, &seen.first);
+        gw.pass(10).to(&up, &seen.later);
+    }
+}
