@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+mod balance;
 mod burst;
 mod bytes;
 mod isolation;
