@@ -10,9 +10,8 @@ use tidegate_fastpath::{
 
 use super::{
     Load, Scenario,
-    packet::world_address,
     vpc::{self, Side, Vpc},
-    world::{OUR_MAC, UPSTREAM, World},
+    world::{OUR_MAC, UPSTREAM},
 };
 use crate::{
     gateway::Gateway,
@@ -31,12 +30,6 @@ const fn public(n: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0xc612_0000 + n)
 }
 
-impl Eip {
-    fn sent(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        self.vpc.sent(flow, world_address(flow), frame_bytes)
-    }
-}
-
 impl Scenario for Eip {
     fn load(&self) -> &Load {
         &self.load
@@ -51,10 +44,7 @@ impl Scenario for Eip {
     }
 
     fn gateway(&self) -> Result<Gateway> {
-        ensure!(self.load.tracked, "translation needs flow entries");
-        let mut builder = self.vpc.builder(true)?;
-        let vrf = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
-        let world = World::new(&mut builder)?;
+        let (mut builder, vrf, world) = self.vpc.before_world(&self.load, true)?;
         let eip = |n| {
             let address = vpc::vm(Side::Senders, n).ip;
             (address, world.vip(&mut builder, public(n), Some(Inside { vrf, address }), Vec::new()))
@@ -66,13 +56,13 @@ impl Scenario for Eip {
     }
 
     fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        vpc::tunnelled(self.vpc.sender(flow), flow, &self.sent(flow, frame_bytes))
+        self.vpc.in_tunnel(flow, &self.vpc.sent_outside(flow, frame_bytes))
     }
 
     fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
         ensure!(port == PortId(1), "sent on port {port}");
         let own = public(flow % self.vpc.senders);
-        let sent = self.sent(flow, frame_bytes);
+        let sent = self.vpc.sent_outside(flow, frame_bytes);
         let ports = oracle::udp_ports(&sent)?;
         let expected = Expected {
             sent: &sent,

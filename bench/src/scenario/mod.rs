@@ -10,8 +10,7 @@ mod snat;
 #[cfg(test)]
 mod tests;
 mod vpc;
-mod vxlan_ip;
-mod vxlan_vxlan;
+mod vxlan;
 mod world;
 
 use anyhow::Result;

@@ -4,10 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use anyhow::{Result, bail};
 
-use super::{
-    Load, Scenario, eip::Eip, ip4::Ip4, pf_in::PfIn, snat::Snat, vpc::Vpc, vxlan_ip::VxlanIp,
-    vxlan_vxlan::VxlanVxlan,
-};
+use super::{Load, Scenario, eip::Eip, ip4::Ip4, pf_in::PfIn, snat::Snat, vpc::Vpc, vxlan::Vxlan};
 use crate::traffic::{FrameSize, Popularity};
 
 /// A scenario.
@@ -74,8 +71,8 @@ impl Name {
         let vpc = Vpc { senders: sources, receivers: destinations };
         match self {
             Name::Ip4 | Name::Session => Arc::new(Ip4 { load, routes }),
-            Name::VxlanVxlan => Arc::new(VxlanVxlan { load, vpc }),
-            Name::VxlanIp => Arc::new(VxlanIp { load, vpc }),
+            Name::VxlanVxlan => Arc::new(Vxlan { load, vpc, to_tunnel: true }),
+            Name::VxlanIp => Arc::new(Vxlan { load, vpc, to_tunnel: false }),
             Name::Snat => Arc::new(Snat { load, vpc, in_tunnel: false }),
             Name::VxlanSnat => Arc::new(Snat { load, vpc, in_tunnel: true }),
             Name::Eip => Arc::new(Eip { load, vpc }),

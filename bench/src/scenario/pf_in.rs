@@ -15,7 +15,7 @@ use super::{
     Load, Scenario,
     packet::{Datagram, Host, world_address},
     vpc::{self, Side, Vpc},
-    world::{OUR_MAC, UPSTREAM, World},
+    world::{OUR_MAC, UPSTREAM},
 };
 use crate::{
     gateway::Gateway,
@@ -65,10 +65,7 @@ impl Scenario for PfIn {
     }
 
     fn gateway(&self) -> Result<Gateway> {
-        ensure!(self.load.tracked, "translation needs flow entries");
-        let mut builder = self.vpc.builder(true)?;
-        let vrf = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
-        let world = World::new(&mut builder)?;
+        let (mut builder, vrf, world) = self.vpc.before_world(&self.load, true)?;
         let forward = |n| {
             let (port, vm) = self.vm(n);
             Forward {

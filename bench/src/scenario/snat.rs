@@ -11,9 +11,8 @@ use tidegate_fastpath::{
 
 use super::{
     Load, Scenario,
-    packet::world_address,
-    vpc::{self, Side, Vpc},
-    world::{OUR_MAC, UPSTREAM, World},
+    vpc::Vpc,
+    world::{OUR_MAC, UPSTREAM},
 };
 use crate::{
     gateway::Gateway,
@@ -34,12 +33,6 @@ pub(super) struct Snat {
     pub(super) vpc: Vpc,
     /// Whether the VMs are in VXLAN, or on a port.
     pub(super) in_tunnel: bool,
-}
-
-impl Snat {
-    fn sent(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        self.vpc.sent(flow, world_address(flow), frame_bytes)
-    }
 }
 
 fn is_of_pool(address: Ipv4Addr, port: u16) -> bool {
@@ -70,16 +63,7 @@ impl Scenario for Snat {
     }
 
     fn gateway(&self) -> Result<Gateway> {
-        ensure!(self.load.tracked, "translation needs flow entries");
-        let mut builder = self.vpc.builder(true)?;
-        let vpc = if self.in_tunnel {
-            self.vpc.in_tunnels(&mut builder, &[Side::Senders])?
-        } else {
-            let vpc = builder.vrf();
-            self.vpc.on_port(&mut builder, vpc, Side::Senders)?;
-            vpc
-        };
-        let world = World::new(&mut builder)?;
+        let (mut builder, vpc, world) = self.vpc.before_world(&self.load, self.in_tunnel)?;
         let addresses = (0..VIPS).map(|n| Ipv4Addr::new(203, 0, 113, FIRST_VIP + n));
         let vips = addresses.map(|address| world.vip(&mut builder, address, None, Vec::new())).collect();
         let pool = Pool { vips, blocks_per_vm: BLOCKS_PER_VM, hairpin: false };
@@ -88,14 +72,14 @@ impl Scenario for Snat {
     }
 
     fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        let sent = self.sent(flow, frame_bytes);
-        if self.in_tunnel { vpc::tunnelled(self.vpc.sender(flow), flow, &sent) } else { sent }
+        let sent = self.vpc.sent_outside(flow, frame_bytes);
+        if self.in_tunnel { self.vpc.in_tunnel(flow, &sent) } else { sent }
     }
 
     fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
         ensure!(port == PortId(1), "sent on port {port}");
         let expected = Expected {
-            sent: &self.sent(flow, frame_bytes),
+            sent: &self.vpc.sent_outside(flow, frame_bytes),
             source: OUR_MAC,
             destination: UPSTREAM.mac,
             replaced: Replaced::Source(&is_of_pool),

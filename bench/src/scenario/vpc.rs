@@ -7,7 +7,11 @@ use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
 use tidegate_fastpath::types::{MacAddr, Vni, VrfId};
 
-use super::packet::{Datagram, Host, SPREAD, TTL, written};
+use super::{
+    Load,
+    packet::{Datagram, Host, SPREAD, TTL, world_address, written},
+    world::World,
+};
 use crate::{gateway::Builder, oracle::Tunnel};
 
 const UDP_PORT: u16 = 4789;
@@ -73,10 +77,41 @@ impl Vpc {
 
     /// What the sender of a flow sends to its gateway. One source port per round over the senders, so that no two flows
     /// are equal.
-    pub(super) fn sent(&self, flow: u32, destination: Ipv4Addr, frame_bytes: usize) -> Vec<u8> {
+    fn sent(&self, flow: u32, destination: Ipv4Addr, frame_bytes: usize) -> Vec<u8> {
         let ports = (1024 + (flow / self.senders) as u16, 443);
         let (source, gateway) = (self.sender(flow), gateway_mac(Side::Senders));
         Datagram { source, gateway, destination, ports }.frame(frame_bytes)
+    }
+
+    /// What a VM sends to the receiver of its flow.
+    pub(super) fn sent_inside(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        self.sent(flow, self.receiver(flow).ip, frame_bytes)
+    }
+
+    /// What a VM sends to the world, each flow to an address of its own.
+    pub(super) fn sent_outside(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
+        self.sent(flow, world_address(flow), frame_bytes)
+    }
+
+    /// What a VM sends, as it arrives: in its tunnel.
+    pub(super) fn in_tunnel(&self, flow: u32, inner: &[u8]) -> Vec<u8> {
+        tunnelled(self.sender(flow), flow, inner)
+    }
+
+    /// A VPC whose senders are in tunnels or on a port, and the world behind it on the next one. Only with flow entries, which
+    /// translation needs.
+    pub(super) fn before_world(&self, load: &Load, in_tunnel: bool) -> Result<(Builder, VrfId, World)> {
+        ensure!(load.tracked, "translation needs flow entries");
+        let mut builder = self.builder(true)?;
+        let vpc = if in_tunnel {
+            self.in_tunnels(&mut builder, &[Side::Senders])?
+        } else {
+            let vpc = builder.vrf();
+            self.on_port(&mut builder, vpc, Side::Senders)?;
+            vpc
+        };
+        let world = World::new(&mut builder)?;
+        Ok((builder, vpc, world))
     }
 
     /// The VPC with both networks in tunnels, and all VMs. Frames arrive on port 0.
@@ -134,7 +169,7 @@ fn prefix_of(side: Side) -> Result<Ipv4Net> {
 }
 
 /// What a VM of the first network sends, as it arrives in its tunnel.
-pub(super) fn tunnelled(vm: Host, flow: u32, inner: &[u8]) -> Vec<u8> {
+fn tunnelled(vm: Host, flow: u32, inner: &[u8]) -> Vec<u8> {
     let (remote, mac) = compute_host(vm);
     // A sender's port comes from its hash of the inner flow; any number that differs will do.
     let source_port = 0xc000 | (flow.wrapping_mul(SPREAD) >> 18) as u16;

@@ -1,4 +1,4 @@
-//! VXLAN → route → VXLAN: VMs of one network of a VPC send to VMs of another.
+//! VXLAN → route → VXLAN or IP: VMs of a VXLAN network send to another network of their VPC, in VXLAN or not.
 
 use anyhow::{Result, ensure};
 use tidegate_fastpath::types::PortId;
@@ -14,18 +14,14 @@ use crate::{
 
 /// The scenario and its parameters.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct VxlanVxlan {
+pub(super) struct Vxlan {
     pub(super) load: Load,
     pub(super) vpc: Vpc,
+    /// Whether the receivers are in VXLAN, or on a port.
+    pub(super) to_tunnel: bool,
 }
 
-impl VxlanVxlan {
-    fn inner(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        self.vpc.sent(flow, self.vpc.receiver(flow).ip, frame_bytes)
-    }
-}
-
-impl Scenario for VxlanVxlan {
+impl Scenario for Vxlan {
     fn load(&self) -> &Load {
         &self.load
     }
@@ -36,23 +32,32 @@ impl Scenario for VxlanVxlan {
 
     fn gateway(&self) -> Result<Gateway> {
         let mut builder = self.vpc.builder(self.load.tracked)?;
-        self.vpc.in_tunnels(&mut builder, &[Side::Senders, Side::Receivers])?;
+        if self.to_tunnel {
+            self.vpc.in_tunnels(&mut builder, &[Side::Senders, Side::Receivers])?;
+        } else {
+            let vpc = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
+            self.vpc.on_port(&mut builder, vpc, Side::Receivers)?;
+        }
         Ok(builder.build())
     }
 
     fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        vpc::tunnelled(self.vpc.sender(flow), flow, &self.inner(flow, frame_bytes))
+        self.vpc.in_tunnel(flow, &self.vpc.sent_inside(flow, frame_bytes))
     }
 
     fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
-        ensure!(port == PortId(0), "sent on port {port}");
+        ensure!(port == PortId(u16::from(!self.to_tunnel)), "sent on port {port}");
         let vm = self.vpc.receiver(flow);
         let expected = Expected {
-            sent: &self.inner(flow, frame_bytes),
+            sent: &self.vpc.sent_inside(flow, frame_bytes),
             source: vpc::gateway_mac(Side::Receivers),
             destination: vm.mac,
             replaced: Replaced::Nothing,
         };
-        oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Receivers), &expected, frame)
+        if self.to_tunnel {
+            oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Receivers), &expected, frame)
+        } else {
+            oracle::check_routed(&expected, frame)
+        }
     }
 }
