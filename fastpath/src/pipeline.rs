@@ -226,20 +226,15 @@ impl<B: Buffer> Engine<B> {
             match self.express(round, &mut buffer, packet) {
                 Taken::Sent(port) => self.outbox.send(round.io, &self.counters, port, buffer),
                 Taken::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
-                Taken::Not => self.general(round, port, buffer),
+                Taken::Not => self.process_one(round, port, buffer),
             }
         }
     }
 
-    /// Works one frame from `port` the general way. The plain form that tests compare with.
-    pub fn process_one(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, buffer: B) {
-        self.counters.rx(port, buffer.bytes().len());
-        self.general(round, port, buffer);
-    }
-
+    /// Works one frame from `port`, which is counted already, the general way. The plain form that tests compare with.
     #[cold]
     #[inline(never)]
-    fn general(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, buffer: B) {
+    pub fn process_one(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, buffer: B) {
         if let Some((buffer, mut packet)) = self.receive(round, port, buffer) {
             self.probe(&mut packet);
             self.forward(round, buffer, &packet);
@@ -288,7 +283,7 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Counts a packet into its network and asks for the bucket of its flow.
+    /// Counts a packet into its network.
     #[inline(always)]
     fn admit(&mut self, tables: &Tables, arrival: &Arrival<'_>) -> Option<Packet> {
         let Arrival { origin, net, ip, key, tcp, related } = *arrival;
@@ -299,21 +294,13 @@ impl<B: Buffer> Engine<B> {
         if let Some(counters) = self.counters.nets.get(origin.net.index()) {
             counters.ingress.add(usize::from(ip.total_len()));
         }
-        let hash = self.flows.hash(&key);
-        if vrf.tracked {
-            self.flows.prefetch(hash);
-        } else {
-            vrf.fib.prefetch(ip.destination());
-            // Whether the sender moved is asked for every packet that is decided.
-            self.neighbours.prefetch_lookup(origin.net, ip.source());
-        }
         Some(Packet {
             origin,
             vrf: net.vrf,
             mtu: net.mtu,
             ip,
             key,
-            hash,
+            hash: self.flows.hash(&key),
             tcp,
             tracked: vrf.tracked,
             own: false,
@@ -324,7 +311,7 @@ impl<B: Buffer> Engine<B> {
         })
     }
 
-    /// Compares tags and asks for the record.
+    /// Compares tags.
     #[inline(always)]
     fn probe(&self, packet: &mut Packet) {
         if packet.tracked {

@@ -4,10 +4,7 @@
 //! chosen by the operator, not by senders, so the hash needs no key; and the longest probe is known when the table is
 //! built, which bounds what a frame with an unknown VNI costs.
 
-use crate::{
-    prefetch,
-    types::{NetId, Vni, VtepId},
-};
+use crate::types::{NetId, Vni, VtepId};
 
 /// Which network a VXLAN frame belongs to. Control builds it, workers read it; 16 to 32 bytes per entry.
 #[derive(Clone, Debug, Default)]
@@ -73,14 +70,6 @@ impl VniTable {
             }
         }
         NetId::NONE
-    }
-
-    /// Asks the CPU for the line where [`VniTable::lookup`] begins.
-    #[inline]
-    pub fn prefetch(&self, vtep: VtepId, vni: u32) {
-        if let Some(slot) = key(vtep, vni).and_then(|key| self.slots.get(self.home(key))) {
-            prefetch::read(slot);
-        }
     }
 
     /// Where the probe for a key begins: the upper bits of a product (Knuth, TAOCP 3, §6.4).

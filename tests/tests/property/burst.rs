@@ -9,6 +9,7 @@ use tidegate_control::{
     gateway::{Gateway as Control, Sum},
 };
 use tidegate_fastpath::{
+    buffer::Buffer,
     counter::{Counters, NetCounters, Volume},
     io::{BURST, Burst, Io, mem::MemBuffer, mem::MemIo},
     pipeline::{Engine, Round},
@@ -72,6 +73,7 @@ impl Side {
         let mut round = Round { tables: &tables, io: &mut self.io, now: self.now };
         if one_by_one {
             for buffer in burst.drain(..) {
+                self.counters.rx(port, buffer.bytes().len());
                 self.engine.process_one(&mut round, port, buffer);
             }
         } else {
