@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use proptest::prelude::*;
 use tidegate_tests::gateway::{Gateway, HOST1, HOST2, SITE, Station};
 
+/// Network, address, host.
+type Vm = (&'static str, &'static str, &'static str);
+
 /// VMs that may answer, in the order of their addresses.
-const VMS: [(&str, &str, &str); 4] = [
+const VMS: [Vm; 4] = [
     ("red-1", "10.1.1.7", HOST1),
     ("red-1", "10.1.1.8", HOST2),
     ("red-2", "10.1.2.9", HOST2),
@@ -32,7 +35,7 @@ const ALGORITHMS: [&str; 5] = ["roundrobin", "weightroundrobin", "leastconn", "s
 
 impl Wanted {
     fn text(&self) -> String {
-        let backend = |(vm, wanted): (&(&str, &str, &str), &Option<(u8, bool)>)| {
+        let backend = |(vm, wanted): (&Vm, &Option<(u8, bool)>)| {
             let (weight, drain) = (*wanted)?;
             Some(format!("{{ vpc: red, address: {}, port: 8080, weight: {weight}, drain: {drain} }}", vm.1))
         };
