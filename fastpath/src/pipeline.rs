@@ -15,7 +15,7 @@
 //!
 //! Nearly all packets take the short way (`pipeline/express.rs`); what is here handles every packet, and the short way does the
 //! same with those that it takes. A burst is worked in four passes, so that no pass waits for memory: *recognise* (parse, hash, ask
-//! for the bucket), *probe* (compare tags, ask for the record), *look ahead* (ask for the next hop), *send* by either way.
+//! for the bucket), *probe* (compare tags, ask for the record), *direct* (where it goes; ask for the next hop), *send* by either way.
 //! [`Engine::process_one`] is the general way alone; the tests compare both.
 //!
 //! Every packet that enters ends in `tx`, a named drop, a punt or a hold, and is counted exactly once there.
@@ -37,11 +37,9 @@ mod wait;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use arrayvec::ArrayVec;
-
 use self::{
     balance::Kept,
-    express::Taken,
+    express::Packets,
     settings::Limits,
     wait::{Waited, Waiting},
 };
@@ -57,7 +55,7 @@ use crate::{
     prefetch,
     reason::{DropReason, Event},
     stage::{
-        express::{Door, Express},
+        express::Express,
         ingress::{self, Arrival, Origin, Other},
         link::{self, Encap, NotSent},
         mss,
@@ -211,24 +209,12 @@ impl<B: Buffer> Engine<B> {
     /// Works a burst of frames from `port`; leaves it empty.
     pub fn process(&mut self, round: &mut Round<impl Io<Buffer = B>>, port: PortId, burst: &mut Burst<B>) {
         self.count_rx(port, burst);
-        let door = Door::of(round.tables, port);
-        let mut packets: ArrayVec<Express, BURST> = ArrayVec::new();
-        for buffer in burst.iter() {
-            packets.push(self.recognise(round.tables, &door, buffer));
-        }
-        for packet in &mut packets {
-            self.probe_express(round.tables, packet);
-        }
-        for packet in &packets {
-            self.look_ahead(packet);
-        }
-        for (mut buffer, packet) in burst.drain(..).zip(&packets) {
-            match self.express(round, &mut buffer, packet) {
-                Taken::Sent(port) => self.outbox.send(round.io, &self.counters, port, buffer),
-                Taken::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
-                Taken::Not => self.process_one(round, port, buffer),
-            }
-        }
+        let mut packets: Packets = [Express::NOT; BURST];
+        self.recognise(round.tables, port, burst, &mut packets);
+        let packets = &mut packets[..burst.len()];
+        self.probe_all(round.tables, packets);
+        self.direct(round.tables, packets);
+        self.send_all(round, port, burst, packets);
     }
 
     /// Works one frame from `port`, which is counted already, the general way. The plain form that tests compare with.

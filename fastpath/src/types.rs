@@ -97,6 +97,16 @@ impl MacAddr {
         self.0
     }
 
+    /// The six bytes as a CPU reads them: the first is the lowest.
+    pub const fn to_wire(self) -> u64 {
+        (self.0 << 16).swap_bytes()
+    }
+
+    /// The inverse of [`MacAddr::to_wire`], of the lower 48 bits of `raw`.
+    pub const fn from_wire(raw: u64) -> MacAddr {
+        MacAddr((raw << 16).swap_bytes())
+    }
+
     /// The six bytes as they are on the wire.
     pub const fn octets(self) -> [u8; 6] {
         let b = self.0.to_be_bytes();

@@ -3,23 +3,19 @@
 use super::{
     FlowId,
     hash::Tag,
+    lanes::lanes_equal,
     sync::{AtomicU32, AtomicU64, Ordering},
 };
 
 /// Slots of a bucket.
 pub(super) const SLOTS: usize = 8;
 
-/// One in each of the four 16-bit lanes of a tag word.
-const ONES: u64 = 0x0001_0001_0001_0001;
-/// All bits but the highest of each lane.
-const LOW_BITS: u64 = 0x7fff_7fff_7fff_7fff;
-
 /// One cache line. All zeroes is an empty bucket.
 #[repr(C)]
 #[cfg_attr(not(loom), repr(align(64)))]
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// Slot `s` is lane `s / 2` of word `s % 2`; 0 is an empty slot.
+    /// Slot `s` is lane `s % 4` of word `s / 4`; 0 is an empty slot.
     tags: [AtomicU64; 2],
     /// Record of the slot; 0 is none.
     records: [AtomicU32; SLOTS],
@@ -30,9 +26,9 @@ pub(super) struct Bucket {
     spare: AtomicU64,
 }
 
-/// Slots whose tag matched. Bits 0, 1, 16, 17, 32.. are slots 0, 1, 2, 3, 4...
+/// Slots whose tag matched: bit `2 * s` for slot `s`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slots(u64);
+pub(super) struct Slots(u32);
 
 impl Iterator for Slots {
     type Item = usize;
@@ -44,26 +40,20 @@ impl Iterator for Slots {
         }
         let bit = self.0.trailing_zeros() as usize;
         self.0 &= self.0 - 1;
-        Some(bit >> 4 << 1 | bit & 1)
+        Some(bit / 2)
     }
-}
-
-/// Bit 0 of each lane of `word` that is 0, nothing else (no carry passes from lane to lane).
-const fn zero_lanes(word: u64) -> u64 {
-    !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS) >> 15
 }
 
 impl Bucket {
     /// Slots that have this tag. Acquire: who sees a tag sees the record index that was stored before it.
     #[inline(always)]
     pub(super) fn matching(&self, tag: Tag) -> Slots {
-        self.lanes_equal(u64::from(tag.get()) * ONES)
+        self.holding(tag.get())
     }
 
     #[inline(always)]
-    fn lanes_equal(&self, lanes: u64) -> Slots {
-        let [even, odd] = [&self.tags[0], &self.tags[1]].map(|w| w.load(Ordering::Acquire) ^ lanes);
-        Slots(zero_lanes(even) | zero_lanes(odd) << 1)
+    fn holding(&self, tag: u16) -> Slots {
+        Slots(lanes_equal([&self.tags[0], &self.tags[1]].map(|word| word.load(Ordering::Acquire)), tag))
     }
 
     /// The record of a slot. Acquire: who sees the index sees the record's words.
@@ -83,7 +73,7 @@ impl Bucket {
 
     /// The tag of a slot, 0 for none.
     pub(super) fn tag(&self, slot: usize) -> u16 {
-        (self.tags[slot % 2].load(Ordering::Acquire) >> (slot / 2 * 16)) as u16
+        (self.tags[slot / 4 % 2].load(Ordering::Acquire) >> (slot % 4 * 16)) as u16
     }
 
     /// Empties it, whoever has the lock: for a table that nobody else has.
@@ -112,7 +102,7 @@ pub(super) struct Locked<'a>(pub(super) &'a Bucket);
 impl Locked<'_> {
     /// A slot without entry.
     pub(super) fn empty_slot(&self) -> Option<usize> {
-        self.0.lanes_equal(0).next()
+        self.0.holding(0).next()
     }
 
     /// Makes a record visible in an empty slot: index first, tag last.
@@ -140,8 +130,8 @@ impl Locked<'_> {
     }
 
     fn set_tag(&self, slot: usize, tag: u16) {
-        let word = &self.0.tags[slot % 2];
-        let shift = slot / 2 * 16;
+        let word = &self.0.tags[slot / 4 % 2];
+        let shift = slot % 4 * 16;
         let others = word.load(Ordering::Relaxed) & !(0xffff << shift);
         word.store(others | u64::from(tag) << shift, Ordering::Release);
     }

@@ -29,8 +29,7 @@ impl KeyedHasher {
     pub(super) fn hash(&self, key: &FlowKey) -> FlowHash {
         let [addresses, rest] = key.to_words();
         let mut hasher = self.0.build_hasher();
-        hasher.write_u64(addresses);
-        hasher.write_u64(rest);
+        hasher.write_u128(u128::from(rest) << 64 | u128::from(addresses));
         FlowHash(hasher.finish())
     }
 }

@@ -8,6 +8,7 @@ mod bucket;
 mod expire;
 mod free;
 mod hash;
+mod lanes;
 mod memory;
 mod preamble;
 mod reader;
@@ -160,6 +161,11 @@ pub struct FlowHash(pub u64);
 /// A place in the record array that may hold the wanted flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId(pub u32);
+
+impl FlowId {
+    /// No place. There is a record at it, which belongs to no flow.
+    pub const NONE: FlowId = FlowId(0);
+}
 
 /// Why no entry was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

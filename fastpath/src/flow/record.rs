@@ -82,9 +82,18 @@ impl Record {
         FlowKey::from_words([self.key[0].load(Ordering::Relaxed), self.key[1].load(Ordering::Relaxed)])
     }
 
+    /// Generation and next hop.
     #[inline(always)]
-    pub(super) fn next_hop(&self) -> NeighbourId {
-        NeighbourId::from_u32(self.decision.load(Ordering::Relaxed) as u32)
+    pub(super) fn decision(&self) -> (u32, NeighbourId) {
+        let decision = self.decision.load(Ordering::Relaxed);
+        ((decision >> 32) as u32, NeighbourId::from_u32(decision as u32))
+    }
+
+    /// Network of egress, and VTEP of origin as a number.
+    #[inline(always)]
+    pub(super) fn way(&self) -> (NetId, u32) {
+        let way = self.way.load(Ordering::Relaxed);
+        (NetId((way >> 32) as u16), way as u32)
     }
 
     #[inline(always)]
@@ -102,6 +111,13 @@ impl Record {
         }
     }
 
+    /// Its rate limits.
+    #[inline(always)]
+    pub(super) fn policers(&self) -> Policers {
+        policers(self.seen.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
     pub(super) fn translation(&self) -> Translation {
         Translation::from_word(self.translation.load(Ordering::Relaxed))
     }
@@ -142,9 +158,7 @@ impl Record {
         }
         self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes.into()), Ordering::Relaxed);
-        if old != new {
-            self.seen.store(new, Ordering::Relaxed);
-        }
+        self.seen.store(new, Ordering::Relaxed);
     }
 
     /// Tick of the last packet if the record belongs to a flow. A hint where the record may be changing hands: what is

@@ -88,6 +88,7 @@ impl Region {
 
     /// `start` leads to at least `sizes.bytes()` bytes of `memory`, at a page's border.
     fn at(memory: MmapRaw, start: NonNull<u8>, file: Option<File>, sizes: Sizes, hugepages: bool) -> Region {
+        assert!(sizes.buckets > 0, "a table without buckets");
         let at = |offset: usize| {
             // SAFETY: both callers mapped at least `sizes.bytes()` bytes from `start` on, and each offset is below that.
             unsafe { start.add(offset) }
@@ -122,6 +123,15 @@ impl Region {
     pub(super) fn buckets(&self) -> &[Bucket] {
         // SAFETY: as in `header`; `sizes` has room for so many.
         unsafe { slice::from_raw_parts(self.buckets.as_ptr(), self.sizes.buckets) }
+    }
+
+    /// The bucket of the lowest bits of `number`.
+    #[inline(always)]
+    pub(super) fn bucket(&self, number: usize) -> &Bucket {
+        let index = number & (self.sizes.buckets - 1);
+        // SAFETY: as in `header`; there are buckets (see `at`), and `index` is below their number, as it has no bit that the
+        // number less one has not.
+        unsafe { self.buckets.add(index).as_ref() }
     }
 
     #[inline(always)]

@@ -47,6 +47,10 @@ impl Region {
         &[]
     }
 
+    pub(super) fn bucket(&self, number: usize) -> &Bucket {
+        &self.buckets[number & (self.buckets.len() - 1)]
+    }
+
     pub(super) fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }

@@ -170,12 +170,12 @@ impl FlowTable {
 
     #[inline(always)]
     pub(super) fn home(&self, hash: FlowHash) -> &Bucket {
-        &self.region.buckets()[hash.home(self.mask)]
+        self.region.bucket(hash.home(self.mask))
     }
 
     #[inline(always)]
     pub(super) fn alternate(&self, hash: FlowHash) -> &Bucket {
-        &self.region.buckets()[hash.alternate(self.mask)]
+        self.region.bucket(hash.alternate(self.mask))
     }
 
     #[inline(always)]

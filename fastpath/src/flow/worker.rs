@@ -10,13 +10,14 @@ use super::{
     free::FreeCache,
     reclaim::Retired,
     record::{Counts, Record},
-    session::TcpSeen,
+    session::{TcpSeen, Translation},
     table::FlowTable,
 };
 use crate::{
+    policer::Policers,
     prefetch,
     table::neighbour::NeighbourId,
-    types::{Nanos, Tick},
+    types::{Nanos, NetId, Tick},
 };
 
 /// The most retired records that one burst's housekeeping takes back.
@@ -40,15 +41,39 @@ pub struct FlowWorker {
     due: ArrayVec<FlowKey, LOOKS_MAX>,
 }
 
-/// The entry of a packet, from [`FlowWorker::hit`].
+/// A record that may be the entry of a packet, from [`FlowWorker::hit`].
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'a>(&'a Record);
 
 impl Hit<'_> {
-    /// What is done with the flow's packets.
+    /// Whether it is the entry of this key.
     #[inline(always)]
-    pub fn program(&self) -> Program {
-        self.0.program()
+    pub fn is_of(&self, key: &FlowKey) -> bool {
+        self.0.is_of(key)
+    }
+
+    /// Generation and next hop of its program.
+    #[inline(always)]
+    pub fn decision(&self) -> (u32, NeighbourId) {
+        self.0.decision()
+    }
+
+    /// Network of egress of its program, and the VTEP of origin as a number.
+    #[inline(always)]
+    pub fn way(&self) -> (NetId, u32) {
+        self.0.way()
+    }
+
+    /// What of its packets is replaced.
+    #[inline(always)]
+    pub fn translation(&self) -> Translation {
+        self.0.translation()
+    }
+
+    /// Its rate limits.
+    #[inline(always)]
+    pub fn policers(&self) -> Policers {
+        self.0.policers()
     }
 
     /// Counts a packet, as [`FlowWorker::touch`]; one that is not TCP, or neither opens nor ends a connection.
@@ -109,12 +134,6 @@ impl FlowWorker {
         Some(candidate)
     }
 
-    /// The next hop in the record of a candidate, which may be another flow's: for asking for its line early.
-    #[inline(always)]
-    pub fn next_hop(&self, candidate: Option<FlowId>) -> Option<NeighbourId> {
-        candidate.map(|id| self.table.record(id).next_hop())
-    }
-
     /// The entry of `key`: compares the candidate of [`FlowWorker::probe`] first, then (rare) other equal tags.
     /// What it returns stays readable until this worker's next [`FlowWorker::quiescent`].
     #[inline(always)]
@@ -130,12 +149,11 @@ impl FlowWorker {
         Some((id, self.table.record(id).program()))
     }
 
-    /// The entry of `key` where the candidate of [`FlowWorker::probe`] is it, to use it and count on it with one look at the
-    /// record. `None` says nothing: [`FlowWorker::get`] looks further.
+    /// The record of a candidate of [`FlowWorker::probe`], to use it and count on it with one look; of none ([`FlowId::NONE`])
+    /// one that is no packet's. It stays readable until this worker's next [`FlowWorker::quiescent`].
     #[inline(always)]
-    pub fn hit(&self, key: &FlowKey, candidate: Option<FlowId>) -> Option<Hit<'_>> {
-        let record = self.table.record(candidate?);
-        record.is_of(key).then_some(Hit(record))
+    pub fn hit(&self, candidate: FlowId) -> Hit<'_> {
+        Hit(self.table.record(candidate))
     }
 
     /// The entry of any key, in one go.

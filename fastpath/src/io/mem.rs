@@ -24,21 +24,24 @@ pub const HEADROOM: usize = 128;
 pub const ROOM: usize = HEADROOM + FRAME_MAX + 96;
 
 /// Buffers that the engine dropped.
-type Dropped = Mutex<Vec<Box<[u8]>>>;
+type Dropped = Mutex<Vec<MemBuffer>>;
 
-fn lock(dropped: &Dropped) -> MutexGuard<'_, Vec<Box<[u8]>>> {
+fn lock(dropped: &Dropped) -> MutexGuard<'_, Vec<MemBuffer>> {
     // A push or a take cannot leave the list half changed.
     dropped.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A packet buffer on the heap. Dropping it returns it to the [`MemIo`] that it came from.
+/// A packet buffer on the heap; as large as a pointer, as an mbuf is. Dropping it returns it to the [`MemIo`] that it came from.
 #[derive(Debug)]
-pub struct MemBuffer {
-    room: Box<[u8]>,
+pub struct MemBuffer(Option<Box<Room>>);
+
+#[derive(Debug)]
+struct Room {
     start: usize,
     end: usize,
     is_segmented: bool,
     home: Option<Arc<Dropped>>,
+    bytes: [u8; ROOM],
 }
 
 impl MemBuffer {
@@ -47,22 +50,21 @@ impl MemBuffer {
     /// # Panics
     /// If the packet is longer than [`FRAME_MAX`].
     pub fn new(packet: &[u8]) -> MemBuffer {
-        let mut buffer = MemBuffer::empty(None);
+        let mut buffer = MemBuffer::of(None);
         buffer.fill(HEADROOM, packet);
         buffer
     }
 
-    fn empty(home: Option<Arc<Dropped>>) -> MemBuffer {
-        MemBuffer::with(vec![0; ROOM].into_boxed_slice(), home)
-    }
-
-    fn with(room: Box<[u8]>, home: Option<Arc<Dropped>>) -> MemBuffer {
-        MemBuffer { room, start: HEADROOM, end: HEADROOM, is_segmented: false, home }
+    fn of(home: Option<Arc<Dropped>>) -> MemBuffer {
+        let (start, end) = (HEADROOM, HEADROOM);
+        MemBuffer(Some(Box::new(Room { start, end, is_segmented: false, home, bytes: [0; ROOM] })))
     }
 
     fn fill(&mut self, headroom: usize, packet: &[u8]) {
         assert!(packet.len() <= FRAME_MAX, "a frame of {} bytes; the limit is {FRAME_MAX}", packet.len());
-        (self.start, self.end, self.is_segmented) = (headroom, headroom + packet.len(), false);
+        if let Some(room) = &mut self.0 {
+            (room.start, room.end, room.is_segmented) = (headroom, headroom + packet.len(), false);
+        }
         self.bytes_mut().copy_from_slice(packet);
     }
 }
@@ -70,66 +72,81 @@ impl MemBuffer {
 impl Buffer for MemBuffer {
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
-        &self.room[self.start..self.end]
+        self.0.as_ref().map_or(&[], |room| &room.bytes[room.start..room.end])
     }
 
     #[inline(always)]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.room[self.start..self.end]
+        self.0.as_mut().map_or(&mut [], |room| &mut room.bytes[room.start..room.end])
     }
 
     #[inline(always)]
     fn strip(&mut self, n: usize) -> bool {
-        let is_there = n <= self.end - self.start;
+        let Some(room) = &mut self.0 else { return false };
+        let is_there = n <= room.end - room.start;
         if is_there {
-            self.start += n;
+            room.start += n;
         }
         is_there
     }
 
     #[inline(always)]
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
-        self.start = self.start.checked_sub(n)?;
+        let room = self.0.as_mut()?;
+        room.start = room.start.checked_sub(n)?;
         Some(self.bytes_mut())
     }
 
     #[inline(always)]
     fn append(&mut self, n: usize) -> Option<&mut [u8]> {
-        if n > self.room.len() - self.end {
+        let room = self.0.as_mut()?;
+        if n > room.bytes.len() - room.end {
             return None;
         }
-        self.end += n;
+        room.end += n;
         Some(self.bytes_mut())
     }
 
     #[inline(always)]
     fn truncate(&mut self, len: usize) {
-        if len < self.end - self.start {
-            self.end = self.start + len;
+        if let Some(room) = &mut self.0
+            && len < room.end - room.start
+        {
+            room.end = room.start + len;
         }
     }
 
     #[inline(always)]
     fn reframe(&mut self, start: usize, len: usize, n: usize) -> Option<&mut [u8]> {
-        let (start, end) = ((self.start + start).checked_sub(n)?, self.start + start + len);
-        if end > self.end {
+        let room = self.0.as_mut()?;
+        let (start, end) = ((room.start + start).checked_sub(n)?, room.start + start + len);
+        if end > room.end {
             return None;
         }
-        (self.start, self.end) = (start, end);
-        Some(self.bytes_mut())
+        (room.start, room.end) = (start, end);
+        room.bytes.get_mut(start..end)
     }
 
     #[inline(always)]
     fn is_segmented(&self) -> bool {
-        self.is_segmented
+        self.0.as_ref().is_some_and(|room| room.is_segmented)
     }
 }
 
 impl Drop for MemBuffer {
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Some(home) = &self.home {
-            lock(home).push(mem::take(&mut self.room));
+        if let Some(room) = self.0.take() {
+            go_home(room);
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn go_home(room: Box<Room>) {
+    if let Some(home) = room.home.clone() {
+        lock(&home).push(MemBuffer(Some(room)));
     }
 }
 
@@ -187,7 +204,9 @@ impl MemIo {
     /// As [`MemIo::push`].
     pub fn push_segmented(&mut self, port: PortId, frame: &[u8]) {
         let mut buffer = self.filled(frame);
-        buffer.is_segmented = true;
+        if let Some(room) = &mut buffer.0 {
+            room.is_segmented = true;
+        }
         self.ports[port.index()].input.push_back(buffer);
     }
 
@@ -257,14 +276,14 @@ impl MemIo {
         if self.free.is_empty() || is_spent(self) {
             let home = &self.dropped;
             let mut dropped = lock(home);
-            self.free.extend(dropped.drain(..).map(|room| MemBuffer::with(room, Some(Arc::clone(home)))));
+            self.free.append(&mut dropped);
         }
         if is_spent(self) {
             return None;
         }
         self.free.pop().or_else(|| {
             self.made += 1;
-            Some(MemBuffer::empty(Some(Arc::clone(&self.dropped))))
+            Some(MemBuffer::of(Some(Arc::clone(&self.dropped))))
         })
     }
 }

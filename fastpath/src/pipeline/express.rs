@@ -1,27 +1,32 @@
 //! The short way: common packets ([`Express`]) of flows that are known, or need none, to next hops that are known. Nearly all
 //! packets take it, with the same result in every byte and counter; what it does not take, it leaves untouched to the general
 //! way (docs/adr/0012-short-way.md).
+//!
+//! A burst is worked in four passes, so that no pass waits for memory. Each is a function of its own and no part of the
+//! poll loop: what lives during a pass fits the registers.
 
 use std::net::Ipv4Addr;
 
 use super::{Engine, Round};
 use crate::{
     buffer::Buffer,
-    flow::{Hit, Program},
-    io::Io,
+    flow::FlowId,
+    io::{BURST, Burst, Io},
     reason::{DropReason, Event},
     stage::{
-        express::{Door, Express, Head},
-        ingress::Origin,
-        route::{self, Decision, Leads},
+        express::{self, Door, Express},
+        policing, route,
     },
-    table::{Tables, neighbour::Reach},
-    types::{MacAddr, PortId},
+    table::{Tables, Vrf, lane::Decided, neighbour::NeighbourId},
+    types::{NetId, PortId},
     wire::{ipv4, translate},
 };
 
+/// What the passes know of the packets of a burst, in their order.
+pub(super) type Packets = [Express; BURST];
+
 /// What became of a packet on the short way.
-pub(super) enum Taken {
+enum Taken {
     /// To be sent on this port.
     Sent(PortId),
     /// Dropped.
@@ -31,27 +36,159 @@ pub(super) enum Taken {
 }
 
 impl<B: Buffer> Engine<B> {
-    /// Reads a frame and asks for the bucket of its flow.
+    /// Reads frames; asks for the buckets of their flows, or where their routes begin.
+    #[inline(never)]
+    pub(super) fn recognise(&self, tables: &Tables, port: PortId, burst: &[B], packets: &mut Packets) {
+        let door = Door::of(tables, port);
+        for (buffer, packet) in burst.iter().zip(packets) {
+            if buffer.is_segmented() || door.recognise(buffer.bytes(), packet).is_none() {
+                continue;
+            }
+            packet.hash = self.flows.hash(&packet.key);
+            if packet.decided == Decided::ByEntry {
+                self.flows.prefetch(packet.hash);
+            } else if packet.decided == Decided::ByFarRoute {
+                self.ask_for_route(tables, packet);
+            }
+        }
+    }
+
+    /// Compares tags; asks for records, or for where routes end.
+    #[inline(never)]
+    pub(super) fn probe_all(&self, tables: &Tables, packets: &mut [Express]) {
+        for packet in packets {
+            if packet.decided == Decided::ByEntry {
+                packet.candidate = self.flows.probe(packet.hash).unwrap_or(FlowId::NONE);
+            } else if packet.decided == Decided::ByFarRoute {
+                self.ask_for_hop(tables, packet);
+            }
+        }
+    }
+
+    /// Says of each packet where it goes: by the entry of its flow, or by a decision of its own. Asks for next hops.
+    #[inline(never)]
+    pub(super) fn direct(&self, tables: &Tables, packets: &mut [Express]) {
+        let mut last = None;
+        for packet in packets {
+            if packet.decided == Decided::ByEntry {
+                self.direct_by_entry(packet);
+            } else {
+                self.direct_by_route(tables, packet, &mut last);
+            }
+        }
+    }
+
+    /// Sends what has a direction, and gives everything else to the general way.
+    #[inline(never)]
+    pub(super) fn send_all(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        port: PortId,
+        burst: &mut Burst<B>,
+        packets: &[Express],
+    ) {
+        let mut hits = 0;
+        for (mut buffer, packet) in burst.drain(..).zip(packets) {
+            match self.express(round, &mut buffer, packet) {
+                Taken::Sent(port) => {
+                    hits += u64::from(packet.decided == Decided::ByEntry);
+                    self.outbox.send(round.io, &self.counters, port, buffer);
+                }
+                Taken::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
+                Taken::Not => self.process_one(round, port, buffer),
+            }
+        }
+        self.counters.events[Event::FlowHit.index()].add(hits);
+    }
+
     #[inline(always)]
-    pub(super) fn recognise(&self, tables: &Tables, door: &Door<'_>, buffer: &B) -> Express {
-        if buffer.is_segmented() {
-            return Express::NOT;
+    fn express(&self, round: &Round<impl Io<Buffer = B>>, buffer: &mut B, packet: &Express) -> Taken {
+        self.take(round, buffer, packet).unwrap_or(Taken::Not)
+    }
+
+    #[inline(always)]
+    fn take(&self, round: &Round<impl Io<Buffer = B>>, buffer: &mut B, packet: &Express) -> Option<Taken> {
+        let lane = round.tables.lanes.get(packet.egress)?;
+        if packet.len > lane.len_max {
+            return None;
         }
-        let Some(mut packet) = door.recognise(buffer.bytes()) else { return Express::NOT };
-        packet.hash = self.flows.hash(&packet.key);
-        if packet.tracked {
-            self.flows.prefetch(packet.hash);
-        } else {
-            self.look_ahead_of_decision(tables, &packet);
+        let bytes = express::put_head(lane, &self.neighbours, buffer, packet)?;
+        // Nothing above changes the packet, nothing below lets it take the other way.
+        if packet.decided == Decided::ByEntry {
+            let hit = self.flows.hit(packet.candidate);
+            hit.touch_open(packet.len, round.now.tick(), packet.tcp);
+            let translation = hit.translation();
+            if !translation.is_none()
+                && !translate::translate_common(bytes, packet.key.protocol(), translation.rewrite())
+            {
+                return Some(Taken::Dropped(DropReason::TransportTruncated));
+            }
         }
-        packet
+        ipv4::decrement_ttl(bytes);
+        if let Some(net) = self.counters.nets.get(packet.key.net().index()) {
+            net.ingress.add(packet.len.into());
+        }
+        if let Some(net) = self.counters.nets.get(packet.egress.index()) {
+            net.egress.add(packet.len.into());
+        }
+        Some(Taken::Sent(lane.port))
+    }
+
+    /// By the entry of its flow, if the candidate is that and up to date.
+    #[inline(always)]
+    fn direct_by_entry(&self, packet: &mut Express) {
+        let hit = self.flows.hit(packet.candidate);
+        let (generation, next) = hit.decision();
+        let (egress, from_vtep) = hit.way();
+        let current = generation == packet.generation && from_vtep == packet.vtep;
+        // Rate limits are for the general way.
+        if hit.is_of(&packet.key) && current && hit.policers().is_none() {
+            (packet.egress, packet.next) = (egress, next);
+            self.neighbours.prefetch(next);
+        }
+    }
+
+    /// As the decision for a packet without flow entry says, where that is to forward it. `last` is where the last one of the
+    /// burst went: most of them go by few next hops.
+    #[inline(always)]
+    fn direct_by_route(
+        &self,
+        tables: &Tables,
+        packet: &mut Express,
+        last: &mut Option<(NetId, Ipv4Addr, NeighbourId)>,
+    ) {
+        if packet.vtep != 0 && !self.is_at_home(packet) {
+            return;
+        }
+        let Some(vrf) = vrf_of(tables, packet) else { return };
+        let Some((net, ip)) = route::next_hop(tables, vrf, &packet.key) else { return };
+        if policing::between(tables, vrf, net, &packet.key) {
+            return;
+        }
+        let next = match *last {
+            Some((last_net, last_ip, next)) if (last_net, last_ip) == (net, ip) => next,
+            _ => match self.neighbours.lookup(net, ip) {
+                Some(next) => next,
+                None => return,
+            },
+        };
+        *last = Some((net, ip, next));
+        (packet.egress, packet.next) = (net, next);
+    }
+
+    /// Whether it came through a tunnel end that may send, and its sender is not known behind another one; whether it is the
+    /// same sender, the general way asks.
+    #[inline(never)]
+    fn is_at_home(&self, packet: &Express) -> bool {
+        let vtep = Ipv4Addr::from_bits(packet.vtep);
+        let known = route::place_of(&self.neighbours, packet.key.net(), packet.key.source());
+        ipv4::may_send(vtep) && known.is_none_or(|(_, known)| known == vtep)
     }
 
     /// Asks for what the decision of a packet without flow begins with.
     #[inline(never)]
-    fn look_ahead_of_decision(&self, tables: &Tables, packet: &Express) {
-        let vrf = tables.lanes.get(packet.key.net()).and_then(|lane| tables.vrf(lane.vrf));
-        if let Some(vrf) = vrf {
+    fn ask_for_route(&self, tables: &Tables, packet: &Express) {
+        if let Some(vrf) = vrf_of(tables, packet) {
             vrf.fib.prefetch(packet.key.destination());
         }
         if packet.vtep != 0 {
@@ -59,113 +196,17 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// Compares tags and asks for the record; or for the line where the lookup of the next hop begins.
-    #[inline(always)]
-    pub(super) fn probe_express(&self, tables: &Tables, packet: &mut Express) {
-        if packet.tracked {
-            packet.candidate = self.flows.probe(packet.hash);
-        } else if packet.len != 0 {
-            self.look_ahead_of_route(tables, packet);
-        }
-    }
-
+    /// Asks for what it goes on with.
     #[inline(never)]
-    fn look_ahead_of_route(&self, tables: &Tables, packet: &Express) {
-        let Some(lane) = tables.lanes.get(packet.key.net()) else { return };
-        if let Ok(Leads::To(net, ip)) = route::resolve(tables, lane.vrf, packet.key.destination()) {
-            self.neighbours.prefetch_lookup(net, ip);
+    fn ask_for_hop(&self, tables: &Tables, packet: &Express) {
+        if let Some(vrf) = vrf_of(tables, packet) {
+            vrf.fib.prefetch_next(packet.key.destination());
         }
     }
+}
 
-    /// Asks for the next hop's line. Only a hint: whether the record is of this flow is seen later.
-    #[inline(always)]
-    pub(super) fn look_ahead(&self, packet: &Express) {
-        if let Some(next) = self.flows.next_hop(packet.candidate) {
-            self.neighbours.prefetch(next);
-        }
-    }
-
-    /// One lookup or decision, one apply.
-    #[inline(always)]
-    pub(super) fn express(
-        &self,
-        round: &Round<impl Io<Buffer = B>>,
-        buffer: &mut B,
-        packet: &Express,
-    ) -> Taken {
-        self.take(round, buffer, packet).unwrap_or(Taken::Not)
-    }
-
-    #[inline(always)]
-    fn take(&self, round: &Round<impl Io<Buffer = B>>, buffer: &mut B, packet: &Express) -> Option<Taken> {
-        let (program, hit) = if packet.tracked {
-            let (program, hit) = self.entry_of(packet)?;
-            (program, Some(hit))
-        } else {
-            (self.decided(round.tables, packet)?, None)
-        };
-        let lane = round.tables.lanes.get(program.egress)?;
-        if packet.len > lane.len_max {
-            return None;
-        }
-        let head = Head::to(lane, &self.neighbours, program.next)?;
-        let bytes = head.put_on(lane, buffer, packet)?;
-        // Nothing above changes the packet, nothing below lets it take the other way.
-        if let Some(hit) = hit {
-            hit.touch_open(packet.len, round.now.tick(), packet.tcp);
-            self.counters.event(Event::FlowHit);
-        }
-        if let Some(net) = self.counters.nets.get(packet.key.net().index()) {
-            net.ingress.add(packet.len.into());
-        }
-        if !program.translation.is_none()
-            && !translate::translate_common(bytes, packet.key.protocol(), program.translation.rewrite())
-        {
-            return Some(Taken::Dropped(DropReason::TransportTruncated));
-        }
-        ipv4::decrement_ttl(bytes);
-        if let Some(net) = self.counters.nets.get(program.egress.index()) {
-            net.egress.add(packet.len.into());
-        }
-        Some(Taken::Sent(lane.port))
-    }
-
-    /// The entry of its flow, if that is up to date.
-    #[inline(always)]
-    fn entry_of(&self, packet: &Express) -> Option<(Program, Hit<'_>)> {
-        let hit = self.flows.hit(&packet.key, packet.candidate)?;
-        let program = hit.program();
-        let current = program.generation == packet.generation
-            && program.from_vtep.to_bits() == packet.vtep
-            // Rate limits are for the general way.
-            && program.policers.is_none();
-        current.then_some((program, hit))
-    }
-
-    /// The decision for a packet without flow entry, where it is to forward it.
-    #[inline(never)]
-    fn decided(&self, tables: &Tables, packet: &Express) -> Option<Program> {
-        let lane = tables.lanes.get(packet.key.net())?;
-        let (vtep, mac) = (Ipv4Addr::from_bits(packet.vtep), MacAddr::default());
-        let origin = Origin { net: packet.key.net(), mac, vtep };
-        if packet.len == 0 || self.may_have_moved(packet, &origin) {
-            return None;
-        }
-        match route::decide(tables, &self.neighbours, lane.vrf, &packet.key, &origin) {
-            Ok(Decision::Forward(program)) if program.policers.is_none() => Some(program),
-            _ => None,
-        }
-    }
-
-    /// Whether its sender is known behind another tunnel end; whether it is the same sender, the general way asks.
-    fn may_have_moved(&self, packet: &Express, origin: &Origin) -> bool {
-        if packet.vtep == 0 {
-            return false;
-        }
-        let Some(id) = self.neighbours.lookup(origin.net, packet.key.source()) else { return false };
-        match self.neighbours.reach(id) {
-            Reach::Resolved(known) => known.tunnel.is_some_and(|(vtep, _)| vtep != origin.vtep),
-            _ => false,
-        }
-    }
+/// The routing table that decides about a packet without flow entry.
+#[inline(always)]
+fn vrf_of<'t>(tables: &'t Tables, packet: &Express) -> Option<&'t Vrf> {
+    tables.vrf(tables.lanes.get(packet.key.net())?.vrf)
 }

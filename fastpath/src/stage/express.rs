@@ -9,10 +9,11 @@ use crate::{
     stage::{ingress, link},
     table::{
         Tables,
-        lane::{Lane, Shape, TUNNEL_LEN},
+        lane::{Decided, Lane, Shape, TUNNEL_LEN},
         neighbour::{NeighbourId, NeighbourTable},
+        vni::VniTable,
     },
-    types::{NetId, PortId, VtepId},
+    types::{NetId, PortId},
     wire::{
         self, ethernet,
         ipv4::{self, Common, protocol},
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// A common packet: IPv4 without options, whole, no ICMP, no segment that opens or ends a connection, not at the end of its
-/// time to live; on Ethernet, tagged or not, or in a tunnel that ends here.
+/// time to live; on Ethernet, tagged or not, or in a tunnel that ends here. And where it goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Express {
     /// Its flow.
@@ -29,21 +30,23 @@ pub struct Express {
     /// The hash of that.
     pub hash: FlowHash,
     /// Where the record of its flow may be.
-    pub candidate: Option<FlowId>,
+    pub candidate: FlowId,
     /// The remote tunnel end it came through, as a number; 0 for none.
     pub vtep: u32,
     /// The generation that a decision for it must be of.
     pub generation: u32,
-    /// Whether it uses a flow entry.
-    pub tracked: bool,
+    /// The next hop, where there is `egress`.
+    pub next: NeighbourId,
+    /// The network it goes out to; [`NetId::NONE`] for the general way.
+    pub egress: NetId,
     /// Bytes in front of the IPv4 header.
     pub start: u16,
     /// Bytes of the IPv4 packet; 0 for a frame that takes the general way.
     pub len: u16,
-    /// DSCP and ECN.
-    pub tos: u8,
     /// ACK, or nothing.
     pub tcp: TcpSeen,
+    /// By what is decided where it goes; of a frame that takes the general way by an entry, which it has not.
+    pub decided: Decided,
 }
 
 impl Express {
@@ -51,14 +54,15 @@ impl Express {
     pub const NOT: Express = Express {
         key: FlowKey::of_whole(NetId::NONE, 0, 0, 0),
         hash: FlowHash(0),
-        candidate: None,
+        candidate: FlowId::NONE,
         vtep: 0,
         generation: 0,
-        tracked: false,
+        next: NeighbourId::from_u32(0),
+        egress: NetId::NONE,
         start: 0,
         len: 0,
-        tos: 0,
         tcp: TcpSeen::NOTHING,
+        decided: Decided::ByEntry,
     };
 }
 
@@ -68,9 +72,13 @@ const SEGMENT_AT: usize = IP_AT + ipv4::HEADER_LEN;
 const VXLAN_AT: usize = SEGMENT_AT + udp::HEADER_LEN;
 const INNER_AT: usize = VXLAN_AT + vxlan::HEADER_LEN;
 const INNER_IP_AT: usize = INNER_AT + ethernet::HEADER_LEN;
-const INNER_SEGMENT_AT: usize = INNER_IP_AT + ipv4::HEADER_LEN;
-/// What is looked at of a segment, but for the flags of TCP.
-const PORTS_LEN: usize = 4;
+/// The least that is read of a packet: what all have that are no shorter than their headers.
+const FRONT_LEN: usize = ipv4::HEADER_LEN + udp::HEADER_LEN;
+/// In front of the IPv4 header on Ethernet, and in a tunnel.
+const PLAIN_LEN: usize = IP_AT + FRONT_LEN;
+const TUNNELLED_LEN: usize = INNER_IP_AT + FRONT_LEN;
+/// ECN of a packet that met congestion, or may have: the general way hands it on to the inner one.
+const MARKED: u8 = 0b01;
 
 /// What is the same for all frames of a burst.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +87,7 @@ pub struct Door<'t> {
     port: PortId,
     /// Of frames without tag.
     net: NetId,
-    lane: Option<&'t Lane>,
-    /// The tunnel end that most tunnels from there lead to: address, UDP port.
-    vtep: Option<(u32, u16, VtepId)>,
+    lane: &'t Lane,
 }
 
 impl<'t> Door<'t> {
@@ -89,223 +95,228 @@ impl<'t> Door<'t> {
     #[inline(always)]
     pub fn of(tables: &'t Tables, port: PortId) -> Door<'t> {
         let net = ingress::network_of(tables, port, 0);
-        let ours = tables.vteps.iter().position(|vtep| vtep.underlay == net);
-        let vtep = ours.map(|at| {
-            let vtep = &tables.vteps[at];
-            (vtep.address.to_bits(), vtep.udp_port, VtepId(at as u16))
-        });
-        Door { tables, port, net, lane: tables.lanes.get(net), vtep }
+        Door { tables, port, net, lane: tables.lanes.get(net).unwrap_or(&Lane::NONE) }
     }
 
-    /// Reads a frame; all but `hash` and `candidate`. `None` for a frame that takes the general way.
+    /// Reads a frame into a fresh [`Express::NOT`]; all but `hash`, `candidate` and where it goes. `None` for a frame that takes
+    /// the general way.
     #[inline(always)]
-    pub fn recognise(&self, frame: &[u8]) -> Option<Express> {
-        let link = frame.first_chunk::<{ ethernet::HEADER_LEN }>()?;
-        match ethernet::ethertype_of(link) {
-            ethernet::ethertype::IPV4 => self.untagged(link, frame),
-            ethernet::ethertype::VLAN => self.tagged(link, frame),
-            _ => None,
+    pub fn recognise(&self, frame: &[u8], into: &mut Express) -> Option<()> {
+        let front = frame.first_chunk::<PLAIN_LEN>()?;
+        if !ethernet::is_ipv4(front) {
+            return self.tagged(front, frame, into);
         }
-    }
-
-    #[inline(always)]
-    fn untagged(&self, link: &[u8; ethernet::HEADER_LEN], frame: &[u8]) -> Option<Express> {
-        let lane = self.lane?;
-        if !ethernet::is_between(link, lane.mac) {
-            return None;
-        }
-        if let Some((address, udp_port, vtep)) = self.vtep
-            && let Some(front) = frame.first_chunk::<{ INNER_SEGMENT_AT + PORTS_LEN }>()
-            && wire::be32(front, IP_AT + 16) == address
-            && wire::be16(front, SEGMENT_AT + 2) == udp_port
-            && front[IP_AT + 9] == protocol::UDP
-        {
-            return self.tunnelled(vtep, front, frame, 0);
-        }
-        self.plain(lane, self.net, frame, 0)
+        let at = Place { lane: self.lane, net: self.net, tag_len: 0 };
+        if ethernet::is_between(front, at.lane.mac) { self.behind_link(at, frame, into) } else { None }
     }
 
     /// As without tag, behind it.
     #[inline(never)]
-    fn tagged(&self, link: &[u8; ethernet::HEADER_LEN], frame: &[u8]) -> Option<Express> {
+    fn tagged(&self, front: &[u8; PLAIN_LEN], frame: &[u8], into: &mut Express) -> Option<()> {
         const TAG_LEN: usize = ethernet::TAGGED_LEN - ethernet::HEADER_LEN;
-        let net = ingress::network_of(self.tables, self.port, ethernet::vlan_of_ipv4(frame)?);
-        let lane = self.tables.lanes.get(net)?;
-        if !ethernet::is_between(link, lane.mac) {
-            return None;
-        }
-        self.plain(lane, net, frame.get(TAG_LEN..)?, TAG_LEN)
+        let net = ingress::network_of(self.tables, self.port, ethernet::vlan_of_ipv4(front)?);
+        let at = Place { lane: self.tables.lanes.get(net)?, net, tag_len: TAG_LEN };
+        let behind = frame.get(TAG_LEN..)?;
+        if ethernet::is_between(front, at.lane.mac) { self.behind_link(at, behind, into) } else { None }
     }
 
-    /// A packet on Ethernet; `frame` begins `tag_len` bytes behind the beginning of the buffer.
+    /// What is on a network; `frame` as if it had no tag.
     #[inline(always)]
-    fn plain(&self, lane: &Lane, net: NetId, frame: &[u8], tag_len: usize) -> Option<Express> {
-        let front = frame.first_chunk::<{ SEGMENT_AT + PORTS_LEN }>()?;
-        let ip = Common::read(front[IP_AT..].first_chunk()?, frame.len() - IP_AT)?;
-        let ports = wire::be32(front, SEGMENT_AT);
-        // Of several tunnel ends on a network, or behind a tag.
-        if ip.protocol == protocol::UDP
-            && let Some(vtep) = ingress::tunnel_end(self.tables, net, ip.destination(), ports as u16)
+    fn behind_link(&self, at: Place<'_>, frame: &[u8], into: &mut Express) -> Option<()> {
+        let end = &at.lane.tunnel_end;
+        if let Some(front) = frame.first_chunk::<TUNNELLED_LEN>()
+            && wire::be32(front, IP_AT + 16) == end.address
+            && wire::be16(front, SEGMENT_AT + 2) == end.udp_port
+            && front[IP_AT + 9] == protocol::UDP
         {
-            return self.tunnelled(vtep, frame.first_chunk()?, frame, tag_len);
+            return self.tunnelled(end.of_vnis, at.tag_len, front, frame, into);
         }
-        Flow { net, vtep: 0, start: IP_AT + tag_len }.express(lane, &ip, ports, &frame[IP_AT..])
+        let front = frame.first_chunk::<PLAIN_LEN>()?;
+        if end.is_one_of_several && front[IP_AT + 9] == protocol::UDP {
+            return self.perhaps_tunnelled(at, front, frame, into);
+        }
+        plain::<IP_AT, PLAIN_LEN>(at, 0, front, frame, frame.len(), into)
     }
 
-    /// A packet in a tunnel that ends here.
+    /// UDP on a network with several tunnel ends.
+    #[inline(never)]
+    fn perhaps_tunnelled(
+        &self,
+        at: Place<'_>,
+        front: &[u8; PLAIN_LEN],
+        frame: &[u8],
+        into: &mut Express,
+    ) -> Option<()> {
+        let to = (wire::be32(front, IP_AT + 16), wire::be16(front, SEGMENT_AT + 2));
+        match ingress::tunnel_end(self.tables, at.net, Ipv4Addr::from_bits(to.0), to.1) {
+            Some(vtep) => {
+                let of_vnis = VniTable::of_vtep(vtep);
+                self.tunnelled(of_vnis, at.tag_len, frame.first_chunk()?, frame, into)
+            }
+            None => plain::<IP_AT, PLAIN_LEN>(at, 0, front, frame, frame.len(), into),
+        }
+    }
+
+    /// A packet in a tunnel that ends here. Whether the other end's address is one that may send is left to who decides:
+    /// entries are only of those.
     #[inline(always)]
     fn tunnelled(
         &self,
-        vtep: VtepId,
-        front: &[u8; INNER_SEGMENT_AT + PORTS_LEN],
-        frame: &[u8],
+        of_vnis: u32,
         tag_len: usize,
-    ) -> Option<Express> {
-        let outer = Common::read(front[IP_AT..].first_chunk()?, frame.len() - IP_AT)?;
+        front: &[u8; TUNNELLED_LEN],
+        frame: &[u8],
+        into: &mut Express,
+    ) -> Option<()> {
+        let outer = Common::read::<MARKED>(front[IP_AT..].first_chunk()?)?;
         let udp_len = usize::from(wire::be16(front, SEGMENT_AT + 4));
-        let fits =
-            udp_len + ipv4::HEADER_LEN <= usize::from(outer.total_len) && udp_len >= INNER_IP_AT - SEGMENT_AT;
-        // A mark that may have to be handed on, and a checksum that must be verified, are for the general way.
+        // A checksum would have to be verified.
         let checked = wire::be16(front, SEGMENT_AT + 6) != 0;
-        if !fits || checked || outer.tos & 1 != 0 || !ipv4::may_send(outer.source()) {
+        let ends = [SEGMENT_AT + udp_len, IP_AT + usize::from(outer.total_len), frame.len()];
+        if !ends.is_sorted() || checked {
             return None;
         }
         let vni = vxlan::parse(&front[VXLAN_AT..]).ok()?;
-        let net = self.tables.vnis.lookup(vtep, vni);
+        let net = self.tables.vnis.lookup_of(of_vnis, vni);
         let lane = self.tables.lanes.get(net)?;
-        let link = front[INNER_AT..].first_chunk()?;
-        if !ethernet::is_between(link, lane.mac) || ethernet::ethertype_of(link) != ethernet::ethertype::IPV4
-        {
+        let link = &front[INNER_AT..];
+        if !ethernet::is_between(link, lane.mac) || !ethernet::is_ipv4(link) {
             return None;
         }
-        let room = udp_len - (INNER_IP_AT - SEGMENT_AT);
-        let ip = Common::read(front[INNER_IP_AT..].first_chunk()?, room)?;
-        let ports = wire::be32(front, INNER_SEGMENT_AT);
-        Flow { net, vtep: outer.source().to_bits(), start: INNER_IP_AT + tag_len }.express(
-            lane,
-            &ip,
-            ports,
-            &frame[INNER_IP_AT..],
-        )
+        let at = Place { lane, net, tag_len };
+        plain::<INNER_IP_AT, TUNNELLED_LEN>(at, outer.source().to_bits(), front, frame, ends[0], into)
     }
 }
 
-/// Where a packet was found.
-struct Flow {
+/// The network on which something was found, and bytes of tag in front.
+struct Place<'t> {
+    lane: &'t Lane,
     net: NetId,
-    vtep: u32,
-    start: usize,
+    tag_len: usize,
 }
 
-impl Flow {
-    /// `packet` begins with its IPv4 header and has no less than `ip.total_len` bytes.
-    #[inline(always)]
-    fn express(self, lane: &Lane, ip: &Common, ports: u32, packet: &[u8]) -> Option<Express> {
-        let (least, tcp) = match ip.protocol {
-            protocol::UDP => (udp::HEADER_LEN, TcpSeen::NOTHING),
-            protocol::TCP => {
-                let flags = *packet.get(ipv4::HEADER_LEN + 13)?;
-                if !tcp::is_of_open_connection(flags) {
-                    return None;
-                }
-                (tcp::HEADER_LEN, TcpSeen::of_flags(flags))
-            }
-            _ => return None,
-        };
-        let whole = usize::from(ip.total_len) >= ipv4::HEADER_LEN + least;
-        if !lane.is_routed || !whole || ip.ttl <= 1 {
+/// Reads the packet that begins `AT` bytes from the beginning of `frame`, and ends `end` bytes from there or before.
+#[inline(always)]
+fn plain<const AT: usize, const LEN: usize>(
+    place: Place<'_>,
+    vtep: u32,
+    front: &[u8; LEN],
+    frame: &[u8],
+    end: usize,
+    into: &mut Express,
+) -> Option<()> {
+    let ip = Common::read::<0>(front[AT..].first_chunk()?)?;
+    let len = usize::from(ip.total_len);
+    if AT + len > end || len < FRONT_LEN || ip.ttl <= 1 {
+        return None;
+    }
+    if ip.protocol == protocol::TCP {
+        let flags = *frame.get(AT + ipv4::HEADER_LEN + 13)?;
+        if !tcp::is_of_open_connection(flags) || len < ipv4::HEADER_LEN + tcp::HEADER_LEN {
             return None;
         }
-        Some(Express {
-            key: FlowKey::of_whole(self.net, ip.addresses, ip.protocol, ports),
-            vtep: self.vtep,
-            generation: lane.generation,
-            tracked: lane.tracked,
-            start: self.start as u16,
-            len: ip.total_len,
-            tos: ip.tos,
-            tcp,
-            ..Express::NOT
-        })
+        into.tcp = TcpSeen::of_flags(flags);
+    } else if ip.protocol != protocol::UDP {
+        return None;
+    }
+    let ports = wire::be32(front, AT + ipv4::HEADER_LEN);
+    into.key = FlowKey::of_whole(place.net, ip.addresses, ip.protocol, ports);
+    into.vtep = vtep;
+    into.generation = place.lane.generation;
+    into.decided = place.lane.decided;
+    into.start = (AT + place.tag_len) as u16;
+    into.len = ip.total_len;
+    Some(())
+}
+
+/// Replaces the headers in front of a packet by those of `lane` towards its next hop and returns the packet, which begins with
+/// its IPv4 header. `None`, with nothing changed, where the general way must say.
+#[inline(always)]
+pub fn put_head<'b, B: Buffer>(
+    lane: &Lane,
+    neighbours: &NeighbourTable,
+    buffer: &'b mut B,
+    packet: &Express,
+) -> Option<&'b mut [u8]> {
+    let (mac, tunnel) = neighbours.resolved(packet.next)?;
+    if lane.shape == Shape::Vxlan {
+        let far = Far::of(neighbours, mac, tunnel)?;
+        put_tunnel::<_, { ethernet::HEADER_LEN + TUNNEL_LEN }>(lane, far, buffer, packet)
+    } else if lane.shape == Shape::Plain {
+        put_plain::<_, { ethernet::HEADER_LEN }>(lane, mac, buffer, packet)
+    } else {
+        put_tagged(lane, neighbours, mac, tunnel, buffer, packet)
     }
 }
 
-/// What of the headers in front of a packet is not the same for all packets of its network.
-#[derive(Clone, Copy, Debug)]
-pub struct Head {
-    /// The neighbour's MAC, as a number.
-    neighbour: u64,
-    /// With tunnel: the MAC of the underlay's next hop, and the remote tunnel end.
+#[inline(never)]
+fn put_tagged<'b, B: Buffer>(
+    lane: &Lane,
+    neighbours: &NeighbourTable,
+    mac: u64,
+    tunnel: u64,
+    buffer: &'b mut B,
+    packet: &Express,
+) -> Option<&'b mut [u8]> {
+    match lane.shape {
+        Shape::Tagged => put_plain::<_, { ethernet::TAGGED_LEN }>(lane, mac, buffer, packet),
+        Shape::VxlanTagged => {
+            let far = Far::of(neighbours, mac, tunnel)?;
+            put_tunnel::<_, { ethernet::TAGGED_LEN + TUNNEL_LEN }>(lane, far, buffer, packet)
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn put_plain<'b, B: Buffer, const LEN: usize>(
+    lane: &Lane,
+    mac: u64,
+    buffer: &'b mut B,
+    packet: &Express,
+) -> Option<&'b mut [u8]> {
+    let frame = buffer.reframe(packet.start.into(), packet.len.into(), LEN)?;
+    let (head, packet) = frame.split_first_chunk_mut::<LEN>()?;
+    head.copy_from_slice(&lane.head[..LEN]);
+    ethernet::set_destination(head, mac);
+    Some(packet)
+}
+
+/// A neighbour behind a tunnel.
+struct Far {
+    mac: u64,
+    /// The remote tunnel end.
+    vtep: u32,
+    /// The MAC of the underlay's next hop towards it.
     next: u64,
-    remote: u32,
 }
 
-impl Head {
-    /// How to reach a neighbour on the network of `lane`; `None` where the general way must say.
+impl Far {
     #[inline(always)]
-    pub fn to(lane: &Lane, neighbours: &NeighbourTable, id: NeighbourId) -> Option<Head> {
-        let (neighbour, tunnel) = neighbours.resolved(id)?;
-        if !lane.shape.is_tunnel() {
-            return Some(Head { neighbour, next: 0, remote: 0 });
-        }
-        let (remote, next) = NeighbourTable::tunnel(tunnel)?;
-        let (next, _) = neighbours.resolved(next)?;
-        Some(Head { neighbour, next, remote })
+    fn of(neighbours: &NeighbourTable, mac: u64, tunnel: u64) -> Option<Far> {
+        let (vtep, next) = NeighbourTable::tunnel(tunnel)?;
+        Some(Far { mac, vtep, next: neighbours.resolved_mac(next)? })
     }
+}
 
-    /// Replaces the headers in front of a packet by those of `lane` and returns the packet, which begins with its IPv4
-    /// header. `None`, with nothing changed, where the general way must say.
-    #[inline(always)]
-    pub fn put_on<'b, B: Buffer>(
-        &self,
-        lane: &Lane,
-        buffer: &'b mut B,
-        packet: &Express,
-    ) -> Option<&'b mut [u8]> {
-        match lane.shape {
-            Shape::Vxlan => self.tunnel::<_, { ethernet::HEADER_LEN + TUNNEL_LEN }>(lane, buffer, packet),
-            Shape::Plain => self.plain::<_, { ethernet::HEADER_LEN }>(lane, buffer, packet),
-            Shape::Tagged => self.plain::<_, { ethernet::TAGGED_LEN }>(lane, buffer, packet),
-            Shape::VxlanTagged => {
-                self.tunnel::<_, { ethernet::TAGGED_LEN + TUNNEL_LEN }>(lane, buffer, packet)
-            }
-            Shape::None => None,
-        }
-    }
-
-    #[inline(always)]
-    fn plain<'b, B: Buffer, const LEN: usize>(
-        &self,
-        lane: &Lane,
-        buffer: &'b mut B,
-        packet: &Express,
-    ) -> Option<&'b mut [u8]> {
-        let frame = buffer.reframe(packet.start.into(), packet.len.into(), LEN)?;
-        let (head, packet) = frame.split_first_chunk_mut::<LEN>()?;
-        head.copy_from_slice(&lane.head[..LEN]);
-        ethernet::set_destination(head, self.neighbour);
-        Some(packet)
-    }
-
-    #[inline(always)]
-    fn tunnel<'b, B: Buffer, const LEN: usize>(
-        &self,
-        lane: &Lane,
-        buffer: &'b mut B,
-        packet: &Express,
-    ) -> Option<&'b mut [u8]> {
-        let (hash, tos) = (packet.hash, vxlan::encap_tos(packet.tos));
-        // No more than `Lane::len_max`, which leaves room for this.
-        let total_len = packet.len + TUNNEL_LEN as u16;
-        let frame = buffer.reframe(packet.start.into(), packet.len.into(), LEN)?;
-        let (head, packet) = frame.split_first_chunk_mut::<LEN>()?;
-        head.copy_from_slice(&lane.head[..LEN]);
-        ethernet::set_destination(head, self.next);
-        let outer = &mut head[LEN - TUNNEL_LEN..];
-        ipv4::complete(outer, lane.outer_sum, tos, total_len, Ipv4Addr::from_bits(self.remote));
-        let udp_len = total_len - ipv4::HEADER_LEN as u16;
-        udp::complete(&mut outer[ipv4::HEADER_LEN..], link::entropy_port(hash.0), udp_len);
-        ethernet::set_destination(&mut outer[INNER_AT - IP_AT..], self.neighbour);
-        Some(packet)
-    }
+#[inline(always)]
+fn put_tunnel<'b, B: Buffer, const LEN: usize>(
+    lane: &Lane,
+    far: Far,
+    buffer: &'b mut B,
+    packet: &Express,
+) -> Option<&'b mut [u8]> {
+    // No more than `Lane::len_max`, which leaves room for this.
+    let total_len = packet.len + TUNNEL_LEN as u16;
+    let port = link::entropy_port(packet.hash.0);
+    let frame = buffer.reframe(packet.start.into(), packet.len.into(), LEN)?;
+    let (head, packet) = frame.split_first_chunk_mut::<LEN>()?;
+    let tos = vxlan::encap_tos(packet.first_chunk::<FRONT_LEN>()?[1]);
+    head.copy_from_slice(&lane.head[..LEN]);
+    ethernet::set_destination(head, far.next);
+    let outer = &mut head[LEN - TUNNEL_LEN..];
+    ipv4::complete(outer, lane.outer_sum, tos, total_len, Ipv4Addr::from_bits(far.vtep));
+    udp::complete(&mut outer[ipv4::HEADER_LEN..], port, total_len - ipv4::HEADER_LEN as u16);
+    ethernet::set_destination(&mut outer[INNER_AT - IP_AT..], far.mac);
+    Some(packet)
 }

@@ -8,7 +8,7 @@ use crate::{
     policer::{BUCKETS_MAX, Bucket, BucketId, Policers},
     stage::translation::{self, Connection},
     table::{Tables, Vrf},
-    types::VrfId,
+    types::{NetId, VrfId},
     wire::translate::Side,
 };
 
@@ -16,6 +16,19 @@ use crate::{
 #[inline(always)]
 pub fn policers(tables: &Tables, key: &FlowKey, program: &Program) -> Policers {
     if tables.policing.is_empty() { Policers::NONE } else { limited(tables, key, program) }
+}
+
+/// Whether a packet that is not translated, from `vrf` to a network, passes any. Cost where nothing is limited: one load.
+#[inline(always)]
+pub fn between(tables: &Tables, vrf: &Vrf, egress: NetId, key: &FlowKey) -> bool {
+    !tables.policing.is_empty() && any_between(tables, vrf, egress, key)
+}
+
+#[cold]
+#[inline(never)]
+fn any_between(tables: &Tables, vrf: &Vrf, egress: NetId, key: &FlowKey) -> bool {
+    let egress = tables.net(egress).and_then(|net| tables.vrf(net.vrf));
+    vrf.limited(key.source()).is_some() || egress.is_some_and(|vrf| vrf.limited(key.destination()).is_some())
 }
 
 #[cold]

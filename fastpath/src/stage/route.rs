@@ -9,11 +9,11 @@ use crate::{
     reason::DropReason,
     stage::{ingress::Origin, policing},
     table::{
-        Tables,
+        Tables, Vrf,
         fib::Hop,
         neighbour::{NeighbourTable, Reach},
     },
-    types::{NetId, VipId, VrfId},
+    types::{MacAddr, NetId, VipId, VrfId},
     wire::ipv4,
 };
 
@@ -100,7 +100,7 @@ pub enum Leads {
 ///
 /// # Errors
 /// The reason why there is no way.
-#[inline(always)]
+#[inline]
 pub fn resolve(tables: &Tables, mut vrf: VrfId, destination: Ipv4Addr) -> Result<Leads, DropReason> {
     for _ in 0..=LEAKS_MAX {
         let table = tables.vrf(vrf).ok_or(DropReason::RouteUnusable)?;
@@ -119,6 +119,25 @@ pub fn resolve(tables: &Tables, mut vrf: VrfId, destination: Ipv4Addr) -> Result
     Err(DropReason::RouteUnusable)
 }
 
+/// As [`decide`] for a packet that it would forward, as far as the next hop: network and address. `None` where it may say
+/// something else.
+#[inline(always)]
+pub fn next_hop(tables: &Tables, vrf: &Vrf, key: &FlowKey) -> Option<(NetId, Ipv4Addr)> {
+    let (source, destination) = (key.source(), key.destination());
+    if !ipv4::is_ordinary(source) || !ipv4::is_ordinary(destination) {
+        return None;
+    }
+    match vrf.fib.lookup(destination) {
+        Hop::Connected(net) => Some((net, destination)),
+        Hop::Via(net, ip) => Some((net, ip)),
+        Hop::Leak(other) => match resolve(tables, other, destination) {
+            Ok(Leads::To(net, ip)) => Some((net, ip)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// RFC 1812 §5.3.7 and §5.3.4: addresses that are never forwarded to.
 #[inline(always)]
 fn check_destination(destination: Ipv4Addr) -> Result<(), DropReason> {
@@ -134,14 +153,16 @@ fn check_destination(destination: Ipv4Addr) -> Result<(), DropReason> {
 /// Whether a VM whose packets come through `origin` is known behind another VTEP: it moved, and control must hear of it.
 #[inline]
 pub fn has_moved(neighbours: &NeighbourTable, key: &FlowKey, origin: &Origin) -> bool {
-    if origin.vtep.is_unspecified() {
-        return false;
-    }
-    let Some(id) = neighbours.lookup(origin.net, key.source()) else { return false };
-    match neighbours.reach(id) {
-        Reach::Resolved(known) => {
-            known.mac == origin.mac && known.tunnel.is_some_and(|(vtep, _)| vtep != origin.vtep)
-        }
-        _ => false,
+    !origin.vtep.is_unspecified()
+        && place_of(neighbours, origin.net, key.source())
+            .is_some_and(|(mac, vtep)| mac == origin.mac && vtep != origin.vtep)
+}
+
+/// The MAC of a VM and the VTEP behind which it is known to be.
+#[inline]
+pub fn place_of(neighbours: &NeighbourTable, net: NetId, ip: Ipv4Addr) -> Option<(MacAddr, Ipv4Addr)> {
+    match neighbours.reach(neighbours.lookup(net, ip)?) {
+        Reach::Resolved(known) => known.tunnel.map(|(vtep, _)| (known.mac, vtep)),
+        _ => None,
     }
 }

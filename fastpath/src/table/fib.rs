@@ -148,6 +148,25 @@ impl Fib {
         }
     }
 
+    /// Asks the CPU for what [`Fib::lookup`] goes on with behind that line.
+    #[inline]
+    pub fn prefetch_next(&self, destination: Ipv4Addr) {
+        let address = u32::from(destination);
+        let root = self.root(address);
+        let Some(&entry) = self.entries.get(root.index(address)) else { return };
+        if entry & NODE == 0 {
+            if let Some(hop) = self.hops.get(entry as usize) {
+                prefetch::read(hop);
+            }
+        } else {
+            let rest = address << root.depth << root.stride;
+            let index = (entry & FIRST_MASK) + (rest >> (31 - (entry >> STRIDE_SHIFT & STRIDE_MASK)));
+            if let Some(entry) = self.entries.get(index as usize) {
+                prefetch::read(entry);
+            }
+        }
+    }
+
     /// Memory of the table, without the struct itself.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.entries) + size_of_val(&*self.hops)
@@ -319,6 +338,7 @@ mod tests {
         });
         for destination in borders.chain(destinations) {
             fib.prefetch(destination);
+            fib.prefetch_next(destination);
             assert_eq!(fib.lookup(destination), longest(routes, destination), "{destination} in {routes:?}");
         }
     }

@@ -4,9 +4,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Link, Net, Tables, Vtep};
+use super::{Link, Net, Tables, Vrf, Vtep, vni::VniTable};
 use crate::{
-    types::{MacAddr, NetId, PortId, Vid, VrfId},
+    types::{MacAddr, NetId, PortId, Vid, VrfId, VtepId},
     wire::{
         ethernet::{self, ethertype},
         ipv4, udp, vxlan,
@@ -27,8 +27,8 @@ pub struct Lanes(Box<[Lane]>);
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Lane {
-    /// Our MAC on it.
-    pub mac: MacAddr,
+    /// Our MAC on it, as [`MacAddr::to_wire`] gives it.
+    pub mac: u64,
     /// Its routing table.
     pub vrf: VrfId,
     /// Policy generation of that.
@@ -39,14 +39,44 @@ pub struct Lane {
     pub port: PortId,
     /// What the headers in `head` are.
     pub shape: Shape,
-    /// Whether the routing table is there.
-    pub is_routed: bool,
-    /// Whether packets that come from it use flow entries.
-    pub tracked: bool,
+    /// By what is decided where packets go that come from it.
+    pub decided: Decided,
+    /// Where tunnels end on it.
+    pub tunnel_end: TunnelEnd,
     /// Sum of what is always the same in the outer IPv4 header, for its checksum.
     pub outer_sum: u16,
     /// The headers in front of an IPv4 packet as far as they are always the same; the rest is zero.
     pub head: [u8; HEAD_MAX],
+}
+
+/// The tunnel end on a network that is looked at first.
+#[derive(Clone, Copy, Debug)]
+pub struct TunnelEnd {
+    /// Its address, as a number.
+    pub address: u32,
+    /// Its UDP port.
+    pub udp_port: u16,
+    /// What the keys of its VNIs have in common ([`VniTable::of_vtep`]).
+    pub of_vnis: u32,
+    /// Whether the network has others.
+    pub is_one_of_several: bool,
+}
+
+impl TunnelEnd {
+    /// None: who sends to address 0 and port 0 finds one without networks.
+    const NONE: TunnelEnd =
+        TunnelEnd { address: 0, udp_port: 0, of_vnis: VniTable::NOWHERE, is_one_of_several: false };
+
+    fn on(tables: &Tables, net: NetId) -> TunnelEnd {
+        let mut ends = tables.vteps.iter().enumerate().filter(|(_, vtep)| vtep.underlay == net);
+        let Some((at, vtep)) = ends.next() else { return TunnelEnd::NONE };
+        TunnelEnd {
+            address: vtep.address.to_bits(),
+            udp_port: vtep.udp_port,
+            of_vnis: VniTable::of_vtep(VtepId(at as u16)),
+            is_one_of_several: ends.next().is_some(),
+        }
+    }
 }
 
 /// The headers in front of IPv4 packets of a network.
@@ -64,6 +94,30 @@ pub enum Shape {
     VxlanTagged,
 }
 
+/// By what is decided where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// By the entry of its flow.
+    ByEntry,
+    /// By a routing table that is small enough to be in the caches always.
+    ByRoute,
+    /// By a larger one, of which lines must be asked for ahead.
+    ByFarRoute,
+}
+
+/// Bytes of a routing table that is in the caches always.
+const NEAR_BYTES: usize = 32 << 10;
+
+impl Decided {
+    fn of(vrf: &Vrf) -> Decided {
+        match vrf.tracked {
+            true => Decided::ByEntry,
+            false if vrf.fib.bytes() <= NEAR_BYTES => Decided::ByRoute,
+            false => Decided::ByFarRoute,
+        }
+    }
+}
+
 impl Shape {
     /// Whether it is a tunnel.
     #[inline(always)]
@@ -75,8 +129,11 @@ impl Shape {
 impl Lanes {
     /// The lanes of `tables`. Cost: 128 bytes per network number.
     pub fn of(tables: &Tables) -> Lanes {
-        let lane = |net: &Option<_>| net.as_deref().map_or(Lane::NONE, |net| Lane::of(tables, net));
-        Lanes(tables.nets.iter().map(lane).collect())
+        let lane = |(id, net): (usize, &Option<_>)| match net.as_deref() {
+            Some(net) => Lane::of(tables, NetId(id as u16), net),
+            None => Lane::NONE,
+        };
+        Lanes(tables.nets.iter().enumerate().map(lane).collect())
     }
 
     /// The lane of a network.
@@ -87,28 +144,32 @@ impl Lanes {
 }
 
 impl Lane {
-    const NONE: Lane = Lane {
-        mac: MacAddr::from_u64(0),
+    /// The generation of a network without routing table: no decision is of it, as it takes so many of them to get there.
+    const NEVER: u32 = u32::MAX;
+
+    /// Of no network.
+    pub const NONE: Lane = Lane {
+        mac: 0,
         vrf: VrfId(0),
-        generation: 0,
+        generation: Lane::NEVER,
         len_max: 0,
         port: PortId(0),
         shape: Shape::None,
-        is_routed: false,
-        tracked: false,
+        decided: Decided::ByEntry,
+        tunnel_end: TunnelEnd::NONE,
         outer_sum: 0,
         head: [0; HEAD_MAX],
     };
 
-    fn of(tables: &Tables, net: &Net) -> Lane {
+    fn of(tables: &Tables, id: NetId, net: &Net) -> Lane {
         let vrf = tables.vrf(net.vrf);
         let lane = Lane {
-            mac: net.mac,
+            mac: net.mac.to_wire(),
             vrf: net.vrf,
-            generation: vrf.map_or(0, |vrf| vrf.generation),
+            generation: vrf.map_or(Lane::NEVER, |vrf| vrf.generation),
             len_max: net.mtu.get(),
-            is_routed: vrf.is_some(),
-            tracked: vrf.is_some_and(|vrf| vrf.tracked),
+            tunnel_end: TunnelEnd::on(tables, id),
+            decided: vrf.map_or(Decided::ByEntry, Decided::of),
             ..Lane::NONE
         };
         match net.link {
@@ -143,7 +204,7 @@ impl Lane {
         self.outer_sum = !ipv4::checksum_of(&self.head);
         vxlan::emit(&mut self.head[ipv4::HEADER_LEN..], 0, vtep.udp_port, 0, vni);
         let frame = &mut self.head[TUNNEL_LEN - ethernet::HEADER_LEN..];
-        ethernet::emit(frame, MacAddr::from_u64(0), self.mac, None, ethertype::IPV4);
+        ethernet::emit(frame, MacAddr::from_u64(0), MacAddr::from_wire(self.mac), None, ethertype::IPV4);
         Lane { shape: Shape::Vxlan, ..self }
     }
 }

@@ -129,7 +129,7 @@ fn key(net: NetId, ip: Ipv4Addr) -> u64 {
     1 << 63 | u64::from(net.0) << 32 | u64::from(u32::from(ip))
 }
 
-/// The second word of a slot: incarnation (8 bits), state (8 bits), MAC (48 bits).
+/// The second word of a slot: incarnation (8 bits), state (8 bits), MAC as on the wire (48 bits).
 #[derive(Clone, Copy)]
 struct Link(u64);
 
@@ -140,7 +140,7 @@ impl Link {
     const RESOLVED: u64 = 3;
 
     fn new(incarnation: u8, state: u64, mac: MacAddr) -> Link {
-        Link(u64::from(incarnation) << 56 | state << 48 | mac.to_u64())
+        Link(u64::from(incarnation) << 56 | state << 48 | mac.to_wire())
     }
 
     fn incarnation(self) -> u8 {
@@ -152,7 +152,13 @@ impl Link {
     }
 
     fn mac(self) -> MacAddr {
-        MacAddr::from_u64(self.0)
+        MacAddr::from_wire(self.0)
+    }
+
+    /// The upper 16 bits of one that is resolved.
+    #[inline(always)]
+    fn resolved(id: NeighbourId) -> u64 {
+        u64::from(id.0 >> NeighbourId::PLACE_BITS << 8) | Link::RESOLVED
     }
 }
 
@@ -241,16 +247,22 @@ impl NeighbourTable {
         }
     }
 
-    /// The adjacency of an entry that is resolved and does not change right now: its MAC as a number, and the word of its
-    /// tunnel ([`NeighbourTable::tunnel`]). [`NeighbourTable::reach`] says more where this is `None`.
+    /// The adjacency of an entry that is resolved and does not change right now: in the lower 48 bits its MAC as on the wire,
+    /// and the word of its tunnel ([`NeighbourTable::tunnel`]). [`NeighbourTable::reach`] says more where this is `None`.
     #[inline(always)]
     pub fn resolved(&self, id: NeighbourId) -> Option<(u64, u64)> {
         let slot = self.slots.get(id.place())?;
         let link = slot.link.load(Acquire);
         let tunnel = slot.tunnel.load(Acquire);
         let same = slot.link.load(Relaxed) == link;
-        let wanted = u64::from(id.incarnation()) << 8 | Link::RESOLVED;
-        (same && link >> 48 == wanted).then_some((link & MacAddr::BROADCAST.to_u64(), tunnel))
+        (same && link >> 48 == Link::resolved(id)).then_some((link, tunnel))
+    }
+
+    /// As [`NeighbourTable::resolved`], where the tunnel is no matter.
+    #[inline(always)]
+    pub fn resolved_mac(&self, id: NeighbourId) -> Option<u64> {
+        let link = self.slots.get(id.place())?.link.load(Acquire);
+        (link >> 48 == Link::resolved(id)).then_some(link)
     }
 
     /// The remote VTEP, as a number, and the underlay's next hop towards it, where there is a tunnel.

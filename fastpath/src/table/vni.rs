@@ -31,6 +31,9 @@ fn key(vtep: VtepId, vni: u32) -> Option<u32> {
 }
 
 impl VniTable {
+    /// Of a tunnel end that is none: no key begins so, as there are fewer than 255 of them.
+    pub const NOWHERE: u32 = u32::MAX << 24;
+
     /// Builds from pairs in any order; pairs are unique, control has checked.
     pub fn build(entries: impl IntoIterator<Item = ((VtepId, Vni), NetId)>) -> VniTable {
         let entries: Vec<_> = entries
@@ -60,7 +63,22 @@ impl VniTable {
     /// The network; [`NetId::NONE`] where there is none. `vni` is the raw 24-bit field.
     #[inline(always)]
     pub fn lookup(&self, vtep: VtepId, vni: u32) -> NetId {
-        let Some(key) = key(vtep, vni) else { return NetId::NONE };
+        key(vtep, vni).map_or(NetId::NONE, |key| self.find(key))
+    }
+
+    /// As [`VniTable::lookup`]; `of_vtep` is what [`VniTable::of_vtep`] says, and `vni` has 24 bits.
+    #[inline(always)]
+    pub fn lookup_of(&self, of_vtep: u32, vni: u32) -> NetId {
+        self.find(of_vtep | vni)
+    }
+
+    /// What the keys of a tunnel end have in common.
+    pub fn of_vtep(vtep: VtepId) -> u32 {
+        key(vtep, 0).unwrap_or(VniTable::NOWHERE)
+    }
+
+    #[inline(always)]
+    fn find(&self, key: u32) -> NetId {
         let mut at = self.home(key);
         for _ in 0..=self.span {
             match self.slots.get(at & self.slots.len().wrapping_sub(1)) {

@@ -57,12 +57,12 @@ pub fn verify_words<const N: usize>(words: [u32; N]) -> bool {
 
 /// Whether the 20 bytes of a header, given as numbers, sum up right.
 #[inline(always)]
-pub const fn verify_header(first: u64, second: u64, third: u32) -> bool {
-    // A carry out of 64 bits is worth 1 again, as it is out of 16.
-    let (sum, carry) = first.overflowing_add(second);
-    let (sum, late) = sum.overflowing_add(third as u64);
-    let sum = sum.wrapping_add(carry as u64 + late as u64);
-    fold_pair((sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32) == 0xffff
+pub fn verify_header(first: u64, second: u64, third: u32) -> bool {
+    // A one's complement sum is the sum of the numbers modulo 2^16 - 1, and a carry out of 64 bits is worth 1. No sum of
+    // words that are not all zero is zero, so what is left over must be nothing.
+    let (sum, carry) = first.carrying_add(second, false);
+    let (sum, carry) = sum.carrying_add(third as u64, carry);
+    sum.wrapping_add(carry as u64).is_multiple_of(0xffff)
 }
 
 /// The checksum field for `bytes`, whose checksum field is zero.
@@ -83,10 +83,11 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Change::of(old, new).apply(checksum)
 }
 
-/// The checksum after one word became 256 less, without a borrow: [`update`] for the time to live.
+/// The checksum after one word became 256 less, without a borrow: [`update`] for the time to live. Takes and gives a number in
+/// the byte order of the packet, in which the sum is the same (RFC 1071 §2(B)).
 #[inline(always)]
 pub const fn less_256(checksum: u16) -> u16 {
-    let sum = checksum as u32 + 0x0100;
+    let sum = checksum as u32 + 0x0100u16.to_be() as u32;
     (sum + (sum >= 0xffff) as u32) as u16
 }
 
@@ -206,7 +207,7 @@ mod tests {
 
         #[test]
         fn a_lower_time_to_live_is_an_update(checksum: u16, old in 0x0100u16..) {
-            prop_assert_eq!(less_256(checksum), update(checksum, old, old - 0x0100));
+            prop_assert_eq!(u16::from_be(less_256(checksum.to_be())), update(checksum, old, old - 0x0100));
         }
 
         #[test]

@@ -86,32 +86,34 @@ pub fn emit(frame: &mut [u8], destination: MacAddr, source: MacAddr, vlan: Optio
     }
 }
 
-/// Whether a frame is for `destination`, and from a single host.
+/// Whether a frame is for `destination` ([`MacAddr::to_wire`]), and from a single host.
 #[inline(always)]
-pub fn is_between(head: &[u8; HEADER_LEN], destination: MacAddr) -> bool {
-    be64(head, 0) >> 16 == destination.to_u64() && head[6] & 1 == 0
+pub fn is_between(head: &[u8], destination: u64) -> bool {
+    // The destination and the group bit of the source, which must be clear, are the lower 49 bits.
+    head.first_chunk().is_some_and(|start| (u64::from_le_bytes(*start) ^ destination) << 15 == 0)
 }
 
-/// The VLAN id of a tagged frame that holds IPv4; 0 where the tag is for priority only.
+/// The VLAN id of a frame that is tagged and holds IPv4; 0 where the tag is for priority only.
 #[inline(always)]
 pub fn vlan_of_ipv4(frame: &[u8]) -> Option<u16> {
     let head = frame.first_chunk::<TAGGED_LEN>()?;
-    (be16(head, 16) == ethertype::IPV4).then_some(be16(head, 14) & 0x0fff)
+    let (outer, inner) = (be16(head, 12), be16(head, 16));
+    (outer == ethertype::VLAN && inner == ethertype::IPV4).then_some(be16(head, 14) & 0x0fff)
 }
 
-/// Gives a header another destination.
+/// Gives a header another destination: [`MacAddr::to_wire`], bits beyond that do not matter.
 #[inline(always)]
 pub fn set_destination(head: &mut [u8], destination: u64) {
     if let Some(head) = head.first_chunk_mut::<6>() {
-        let bytes = (destination << 16).to_be_bytes();
-        head.copy_from_slice(&bytes[..6]);
+        head.copy_from_slice(&destination.to_le_bytes()[..6]);
     }
 }
 
-/// The EtherType at its untagged place; for frames that are untagged.
+/// Whether a frame has no tag and holds IPv4.
 #[inline(always)]
-pub fn ethertype_of(frame: &[u8]) -> u16 {
-    be16(frame, 12)
+pub fn is_ipv4(frame: &[u8]) -> bool {
+    let ethertype = frame.get(12..).and_then(|rest| rest.first_chunk());
+    ethertype.is_some_and(|two| u16::from_ne_bytes(*two) == ethertype::IPV4.to_be())
 }
 
 #[cfg(test)]

@@ -160,6 +160,15 @@ pub const fn may_send(source: Ipv4Addr) -> bool {
     !matches!(source.octets()[0], 0 | 127 | 224..)
 }
 
+/// Whether an address may be both source and destination of a packet that is forwarded: that of a host, and not only of its
+/// link.
+#[inline(always)]
+pub const fn is_ordinary(address: Ipv4Addr) -> bool {
+    let address = address.to_bits();
+    let first = address >> 24;
+    first.wrapping_sub(1) < 223 && first != 127 && address >> 16 != 0xa9fe
+}
+
 /// Checks and reads the header at the front of `packet`: version, lengths, header checksum (RFC 1812 §5.2.2, 1 to 5), and
 /// the options where there are any.
 ///
@@ -201,10 +210,8 @@ pub fn split(packet: &[u8]) -> Result<(Ipv4, &[u8]), BadIpv4> {
 pub struct Common {
     /// Source address << 32 | destination address.
     pub addresses: u64,
-    /// Header and payload bytes; no more than there are.
+    /// Header and payload bytes.
     pub total_len: u16,
-    /// DSCP and ECN.
-    pub tos: u8,
     /// Time to live.
     pub ttl: u8,
     /// What follows the header.
@@ -212,20 +219,18 @@ pub struct Common {
 }
 
 impl Common {
-    /// Reads the header in front of a packet of `room` bytes; `None` for every other one, of which [`split`] says what is
-    /// the matter.
+    /// Reads the header in front of a packet; `None` for every other one, of which [`split`] says what is the matter, and for
+    /// one that has one of the bits `NOT` in its TOS. Whether all of the packet is there is left to the caller.
     #[inline(always)]
-    pub fn read(h: &[u8; HEADER_LEN], room: usize) -> Option<Common> {
-        const SHAPE: u64 = 0xff00_0000_0000_0000 | (MF | OFFSET) as u64;
+    pub fn read<const NOT: u8>(h: &[u8; HEADER_LEN]) -> Option<Common> {
+        const FIXED: u64 = 0xff00_0000_0000_0000 | (MF | OFFSET) as u64;
         let (first, second, third) = (be64(h, 0), be64(h, 8), be32(h, 16));
         let total_len = (first >> 32) as u16;
-        let common = first & SHAPE == 0x45 << 56
-            && usize::from(total_len) <= room
+        let common = first & (FIXED | (NOT as u64) << 48) == 0x45 << 56
             && checksum::verify_header(first, second, third);
         common.then_some(Common {
             addresses: second << 32 | u64::from(third),
             total_len,
-            tos: (first >> 48) as u8,
             ttl: (second >> 56) as u8,
             protocol: (second >> 48) as u8,
         })
@@ -310,9 +315,10 @@ pub fn copied_options(header: &[u8]) -> ([u8; 40], usize) {
 #[inline(always)]
 pub fn decrement_ttl(packet: &mut [u8]) {
     let Some(h) = packet.first_chunk_mut::<HEADER_LEN>() else { return };
-    let check = checksum::less_256(u16::from_be_bytes([h[10], h[11]]));
+    let (_, check) = h.split_at_mut(10);
+    let Some(check) = check.first_chunk_mut() else { return };
+    *check = checksum::less_256(u16::from_ne_bytes(*check)).to_ne_bytes();
     h[8] = h[8].wrapping_sub(1);
-    h[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
 /// Sets the TOS byte with the checksum updated.

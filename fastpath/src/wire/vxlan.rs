@@ -36,7 +36,7 @@ pub fn parse(bytes: &[u8]) -> Result<u32, BadVxlan> {
     if h[0] & FLAG_I == 0 {
         return Err(BadVxlan::Flags);
     }
-    Ok(u32::from_be_bytes([0, h[4], h[5], h[6]]))
+    Ok(u32::from_be_bytes([h[4], h[5], h[6], h[7]]) >> 8)
 }
 
 /// Writes UDP (checksum 0, RFC 7348 §5) and VXLAN header to the front of `bytes`, which has at least 16 bytes.

@@ -262,8 +262,23 @@ fn packets_with_rate_limits_are_worked_alike() {
 
 #[test]
 fn packets_without_flow_entries_are_worked_alike() {
-    let (hits, _) = worked_alike(&SITE.replace("{ id: red }", "{ id: red, flow_tracking: false }"), 64, 2..8);
+    let (hits, _) = worked_alike(&untracked(), 64, 2..8);
     assert!(hits > 0, "the other routing tables have flow entries");
+}
+
+/// With a routing table of which lines are asked for ahead.
+#[test]
+fn packets_of_a_large_routing_table_are_worked_alike() {
+    let route = |n: u32| {
+        format!("  - {{ vpc: red, destination: 172.{}.{}.0/24, blackhole: true }}\n", n >> 8, n & 255)
+    };
+    let routes: String = (16 << 8..21 << 8).map(route).collect();
+    worked_alike(&format!("{}{routes}", untracked()), 24, 2..8);
+}
+
+/// One VPC without flow entries.
+fn untracked() -> String {
+    SITE.replace("{ id: red }", "{ id: red, flow_tracking: false }")
 }
 
 /// Packets of few flows through a site, as bursts and one by one; returns how many were of known flows, and how
