@@ -241,6 +241,14 @@ impl Gateway {
         &self.ramps
     }
 
+    /// Whether a neighbour answered ARP when it was last asked; has it asked again, so that this is known better next time.
+    pub fn answers_arp(&mut self, neighbour: (NetId, Ipv4Addr), now: Nanos) -> bool {
+        self.machine.doubt(now, neighbour);
+        let table = self.machine.table();
+        let id = table.lookup(neighbour.0, neighbour.1);
+        id.is_some_and(|id| matches!(table.reach(id), neighbour::Reach::Resolved(_)))
+    }
+
     /// The states of backends that were told.
     pub fn healths(&self) -> &Healths {
         &self.healths

@@ -6,6 +6,7 @@
 mod crash;
 mod east_west;
 mod fault;
+mod health;
 mod itself;
 mod jumbo;
 mod lifecycle;
