@@ -15,7 +15,7 @@ pub struct Target {
 /// Of a scenario the flows up to which a target counts (or the routes, for `ip4`), the target, VPP's figure.
 type Line = (&'static str, u32, f64, Option<f64>);
 
-const CYCLES: [Line; 12] = [
+const CYCLES: [Line; 14] = [
     ("ip4", 1, 36.0, Some(62.0)),
     ("ip4", 1_000_000, 60.0, Some(258.0)),
     ("vxlan-vxlan", 10_000, 85.0, Some(288.0)),
@@ -28,6 +28,8 @@ const CYCLES: [Line; 12] = [
     ("vxlan-snat", 1_000_000, 130.0, Some(1237.0)),
     ("session", 10_000, 75.0, Some(171.0)),
     ("session", 1_000_000, 120.0, Some(295.0)),
+    ("lb-in", 10_000, 80.0, None),
+    ("lb-in", 1_000_000, 125.0, None),
 ];
 
 /// Most instructions per packet, and VPP's.

@@ -20,7 +20,7 @@ use super::{
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// What to measure: ip4, session, vxlan-vxlan, vxlan-ip, snat, vxlan-snat, eip, pf-in.
+    /// What to measure: ip4, session, vxlan-vxlan, vxlan-ip, snat, vxlan-snat, eip, pf-in, lb-in.
     #[arg(required = true, value_name = "SCENARIO")]
     scenarios: Vec<Name>,
     /// Flows (directions), sent in random order.
@@ -44,7 +44,7 @@ pub(super) struct Run {
     /// Whether packets use flow entries; without it what is usual for the scenario.
     #[arg(long, value_delimiter = ',')]
     path: Vec<Path>,
-    /// VMs that send; pf-in: that are reached.
+    /// VMs that send; pf-in, lb-in: that are reached.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=16000))]
     sources: u32,
     /// vxlan-vxlan, vxlan-ip: VMs that receive.

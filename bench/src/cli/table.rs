@@ -17,7 +17,7 @@ use super::{
 use crate::hugepages::Reserved;
 
 /// Scenario, flows, routes: the rows that have a target, and the services without one.
-const MAIN: [(Name, u32, u32); 14] = [
+const MAIN: [(Name, u32, u32); 16] = [
     (Name::Ip4, 10_000, 1),
     (Name::Ip4, 1_000_000, 1_000_000),
     (Name::VxlanVxlan, 10_000, 1),
@@ -32,6 +32,8 @@ const MAIN: [(Name, u32, u32); 14] = [
     (Name::Session, 1_000_000, 1),
     (Name::Eip, 10_000, 1),
     (Name::PfIn, 10_000, 1),
+    (Name::LbIn, 10_000, 1),
+    (Name::LbIn, 1_000_000, 1),
 ];
 
 /// Enough for all flow tables.

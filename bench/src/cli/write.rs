@@ -27,7 +27,7 @@ pub(super) struct Write {
     /// How often each flow comes.
     #[arg(long, default_value = "uniform")]
     popularity: Popularity,
-    /// VMs that send; pf-in: that are reached.
+    /// VMs that send; pf-in, lb-in: that are reached.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=16000))]
     sources: u32,
     /// vxlan-vxlan, vxlan-ip: VMs that receive.

@@ -2,6 +2,7 @@
 
 mod eip;
 mod ip4;
+mod lb_in;
 mod linux;
 mod name;
 mod packet;

@@ -4,7 +4,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use anyhow::{Result, bail};
 
-use super::{Load, Scenario, eip::Eip, ip4::Ip4, pf_in::PfIn, snat::Snat, vpc::Vpc, vxlan::Vxlan};
+use super::{
+    Load, Scenario, eip::Eip, ip4::Ip4, lb_in::LbIn, pf_in::PfIn, snat::Snat, vpc::Vpc, vxlan::Vxlan,
+};
 use crate::traffic::{FrameSize, Popularity};
 
 /// A scenario.
@@ -26,14 +28,13 @@ pub enum Name {
     Eip,
     /// IP → port forward → VXLAN.
     PfIn,
+    /// IP → load balancer → VXLAN.
+    LbIn,
 }
-
-/// Names that the plan has and the gateway cannot do yet, with what is missing.
-const LATER: [(&str, &str); 1] = [("lb-in", "a load balancer")];
 
 impl Name {
     /// All of them.
-    pub const ALL: [Name; 8] = [
+    pub const ALL: [Name; 9] = [
         Name::Ip4,
         Name::Session,
         Name::VxlanVxlan,
@@ -42,6 +43,7 @@ impl Name {
         Name::VxlanSnat,
         Name::Eip,
         Name::PfIn,
+        Name::LbIn,
     ];
 
     /// As on the command line and in reports.
@@ -55,6 +57,7 @@ impl Name {
             Name::VxlanSnat => "vxlan-snat",
             Name::Eip => "eip",
             Name::PfIn => "pf-in",
+            Name::LbIn => "lb-in",
         }
     }
 
@@ -77,6 +80,7 @@ impl Name {
             Name::VxlanSnat => Arc::new(Snat { load, vpc, in_tunnel: true }),
             Name::Eip => Arc::new(Eip { load, vpc }),
             Name::PfIn => Arc::new(PfIn { load, vpc }),
+            Name::LbIn => Arc::new(LbIn::new(load, vpc)),
         }
     }
 }
@@ -93,9 +97,6 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Name> {
         if let Some(name) = Name::ALL.into_iter().find(|name| name.as_str() == text) {
             return Ok(name);
-        }
-        if let Some((_, what)) = LATER.iter().find(|(name, _)| *name == text) {
-            bail!("the gateway has not got {what} yet; the scenario joins with it");
         }
         let all: Vec<&str> = Name::ALL.iter().map(|name| name.as_str()).collect();
         if let Some((name, service)) = text.split_once('+')
@@ -118,7 +119,7 @@ pub struct Parameters {
     pub popularity: Popularity,
     /// Whether packets use flow entries; `None` for what is usual.
     pub tracked: Option<bool>,
-    /// VMs that send; `pf-in`: that are reached.
+    /// VMs that send; `pf-in`, `lb-in`: that are reached.
     pub sources: u32,
     /// `vxlan-vxlan`, `vxlan-ip`: VMs that receive.
     pub destinations: u32,

@@ -6,6 +6,7 @@ use anyhow::Result;
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::{
+        balance::Listener,
         fib::Hop,
         nat::{Forward, Inside, Leases, Vip},
     },
@@ -52,10 +53,28 @@ impl World {
             // What is left is for SNAT.
             leases.provide();
         }
-        let held = forwards.iter().map(|forward| forward.slice).collect();
+        self.put(builder, address, eip, forwards, None, leases)
+    }
+
+    /// A public address with a listener.
+    pub(super) fn listener(&self, builder: &mut Builder, address: Ipv4Addr, listener: Listener) -> VipId {
+        self.put(builder, address, None, Vec::new(), Some(Arc::new(listener)), Leases::on_demand())
+    }
+
+    fn put(
+        &self,
+        builder: &mut Builder,
+        address: Ipv4Addr,
+        eip: Option<Inside>,
+        forwards: Vec<Forward>,
+        listener: Option<Arc<Listener>>,
+        leases: Leases,
+    ) -> VipId {
+        let slices = forwards.iter().map(|forward| forward.slice);
+        let held = slices.chain(listener.iter().map(|listener| listener.slice)).collect();
         let (forwards, leases) = (forwards.into_boxed_slice(), Arc::new(leases));
         let limits = Default::default();
-        let listeners = [].into();
+        let listeners = listener.into_iter().collect();
         builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, listeners, held, leases, limits })
     }
 }

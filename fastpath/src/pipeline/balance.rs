@@ -16,7 +16,7 @@ use crate::{
     stage::translation::{self, Connection},
     table::{
         Tables,
-        balance::{Backend, BackendUsage, Listener, Pick, Refused, flow_hash, source_hash},
+        balance::{Backend, BackendUsage, Listener, Pick, Refused, flow_hash, maglev_place, source_hash},
     },
     types::Nanos,
     wire::{ipv4::protocol, translate::Side},
@@ -105,8 +105,8 @@ impl<B: Buffer> Engine<B> {
                 turns.get(ticket as usize % turns.len().max(1)).copied()
             }
             Pick::Least(weights) => least(listener, weights),
-            Pick::Source(table) => place(table, source_hash(packet.key.source())),
-            Pick::Consistent(table) => place(table, flow_hash(&packet.key)),
+            Pick::Source(table) => maglev_place(table, source_hash(packet.key.source())),
+            Pick::Consistent(table) => maglev_place(table, flow_hash(&packet.key)),
         };
         let first = usize::from(first?);
         // Who has no room passes it on to the next one that takes connections.
@@ -173,12 +173,6 @@ fn least(listener: &Listener, weights: &[(u16, u16)]) -> Option<u16> {
         if theirs.0 * ours.1 < ours.0 * theirs.1 { other } else { best }
     })
     .map(|(index, ..)| index)
-}
-
-/// The entry of a table for a hash.
-fn place(table: &[u16], hash: u64) -> Option<u16> {
-    let at = (u128::from(hash) * table.len() as u128) >> 64;
-    table.get(at as usize).copied()
 }
 
 /// The backend that a connection has, if the configuration has it still.

@@ -55,6 +55,12 @@ pub fn maglev(members: &[Member]) -> Arc<[u16]> {
     table.into()
 }
 
+/// The entry of a table for a hash; `None` for an empty table.
+pub fn maglev_place(table: &[u16], hash: u64) -> Option<u16> {
+    let at = (u128::from(hash) * table.len() as u128) >> 64;
+    table.get(at as usize).copied()
+}
+
 /// The places of a table in the order in which a member wants them: a permutation, because their number is prime.
 struct Wishes {
     at: usize,

@@ -17,7 +17,7 @@ mod usage;
 use std::{net::Ipv4Addr, sync::Arc};
 
 pub use self::{
-    maglev::{MAGLEV_SLOTS, Member, maglev},
+    maglev::{MAGLEV_SLOTS, Member, maglev, maglev_place},
     schedule::{SCHEDULE_MAX, schedule},
     sticky::Sticky,
     usage::{BackendUsage, ListenerUsage, Refused, Tickets, Usage},
