@@ -3,11 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+mod balance;
 mod crash;
 mod east_west;
 mod fault;
-mod health;
-mod http;
 mod itself;
 mod jumbo;
 mod lifecycle;
