@@ -47,6 +47,8 @@ struct Kept {
     seats: HashMap<Seat, (Arc<BackendUsage>, u16)>,
     /// The number of the next new backend.
     next_slot: u16,
+    /// What the listener's pick was made of.
+    made_of: (Algorithm, Vec<Member>),
 }
 
 /// A backend that is gone, with connections.
@@ -158,21 +160,21 @@ impl Builder<'_> {
             seats.insert(seat, (usage, next_slot));
             next_slot = (next_slot + 1) % Sticky::SLOTS;
         }
-        let listener = self.listener(usage, &seats, before.map(|before| &*before.listener));
+        let (listener, made_of) = self.listener(usage, &seats, before);
         let same = before.filter(|before| *before.listener == listener);
         let listener = same.map_or_else(|| Arc::new(listener), |before| Arc::clone(&before.listener));
-        Kept { listener, seats, next_slot }
+        Kept { listener, seats, next_slot, made_of }
     }
 
     fn listener(
         &self,
         usage: Arc<ListenerUsage>,
         seats: &HashMap<Seat, (Arc<BackendUsage>, u16)>,
-        before: Option<&Listener>,
-    ) -> Listener {
-        let wanted = self.wanted;
+        before: Option<&Kept>,
+    ) -> (Listener, (Algorithm, Vec<Member>)) {
+        let (wanted, grows) = (self.wanted, self.grows());
         let mut backends: Vec<(Backend, u16)> =
-            wanted.backends.iter().filter_map(|backend| self.backend(backend, seats)).collect();
+            wanted.backends.iter().filter_map(|backend| self.backend(backend, grows, seats)).collect();
         backends.sort_unstable_by_key(|(backend, _)| (backend.to.address, backend.to_first));
         if wanted.all_down == AllDown::Open && !backends.iter().any(|(backend, _)| backend.takes) {
             for (backend, weight) in &mut backends {
@@ -180,14 +182,23 @@ impl Builder<'_> {
             }
         }
         let takers = (0u16..).zip(&backends).filter(|(_, (backend, _))| backend.takes);
-        let takers: Vec<(u16, &Backend, u16)> =
-            takers.map(|(index, (backend, weight))| (index, backend, *weight)).collect();
-        let pick = pick(wanted.algorithm, &takers, before);
+        let member = |(index, (backend, weight)): (u16, &(Backend, u16))| Member {
+            index,
+            address: backend.to.address,
+            port: backend.to_first,
+            weight: *weight,
+        };
+        let made_of = (wanted.algorithm, takers.map(member).collect::<Vec<_>>());
+        let pick = match before.filter(|before| before.made_of == made_of) {
+            Some(before) => before.listener.pick.clone(),
+            None => pick(made_of.0, &made_of.1),
+        };
+        let before = before.map(|before| &*before.listener);
         let persistence = wanted.persistence_s.map(|seconds| {
             let sticky = before.and_then(|before| before.persistence.as_ref());
             (seconds, sticky.map_or_else(Arc::default, |(_, sticky)| Arc::clone(sticky)))
         });
-        Listener {
+        let listener = Listener {
             slice: wanted.slice,
             vrf: self.vrf,
             access: access(&wanted.access),
@@ -197,23 +208,21 @@ impl Builder<'_> {
             persistence,
             usage,
             backends: backends.into_iter().map(|(backend, _)| backend).collect(),
-        }
+        };
+        (listener, made_of)
     }
 
-    /// The weight that a backend has now. All weights of a listener are in hundredths while one of its backends grows.
-    fn grown(&self, key: &BackendKey, weight: u16) -> u16 {
+    /// Whether one of its backends grows. All weights are in hundredths then.
+    fn grows(&self) -> bool {
         let grows = |backend: &config::Backend| self.facts.growing.contains_key(&self.wanted.key(backend));
-        if self.facts.growing.is_empty() || !self.wanted.backends.iter().any(grows) {
-            return weight;
-        }
-        let percent = self.facts.growing.get(key).copied().unwrap_or(WHOLE);
-        weight.saturating_mul(percent)
+        !self.facts.growing.is_empty() && self.wanted.backends.iter().any(grows)
     }
 
     /// A backend, and its weight for new connections as if it were up.
     fn backend(
         &self,
         backend: &config::Backend,
+        grows: bool,
         seats: &HashMap<Seat, (Arc<BackendUsage>, u16)>,
     ) -> Option<(Backend, u16)> {
         let key: BackendKey = self.wanted.key(backend);
@@ -235,36 +244,24 @@ impl Builder<'_> {
             slot: *slot,
             usage: Arc::clone(usage),
         };
-        Some((backend, self.grown(&key, weight)))
+        let percent = if grows { self.facts.growing.get(&key).copied().unwrap_or(WHOLE) } else { 1 };
+        Some((backend, weight.saturating_mul(percent)))
     }
 }
 
 /// Weights are in hundredths while a backend of the listener grows.
 const WHOLE: u16 = 100;
 
-/// Who gets new connections, of those that take them. Tables that would be the same are taken from `before`.
-fn pick(algorithm: Algorithm, takers: &[(u16, &Backend, u16)], before: Option<&Listener>) -> Pick {
-    let weights = || takers.iter().map(|(index, _, weight)| (*index, *weight));
-    let members = || {
-        let each = takers.iter().map(|(index, backend, weight)| Member {
-            index: *index,
-            address: backend.to.address,
-            port: backend.to_first,
-            weight: *weight,
-        });
-        maglev(&each.collect::<Vec<_>>())
-    };
-    let pick = match algorithm {
+/// Who gets new connections, of those that take them.
+fn pick(algorithm: Algorithm, takers: &[Member]) -> Pick {
+    let weights = || takers.iter().map(|taker| (taker.index, taker.weight));
+    match algorithm {
         Algorithm::RoundRobin | Algorithm::WeightRoundRobin => {
             Pick::Turns(schedule(&weights().collect::<Vec<_>>()))
         }
         Algorithm::LeastConnections => Pick::Least(weights().collect()),
-        Algorithm::Source => Pick::Source(members()),
-        Algorithm::Consistent => Pick::Consistent(members()),
-    };
-    match before.map(|before| &before.pick) {
-        Some(before) if *before == pick => before.clone(),
-        _ => pick,
+        Algorithm::Source => Pick::Source(maglev(takers)),
+        Algorithm::Consistent => Pick::Consistent(maglev(takers)),
     }
 }
 

@@ -64,8 +64,6 @@ pub struct Wanted {
     pub name: String,
     /// The gateway's addresses in that table, sorted.
     pub addresses: Vec<Ipv4Addr>,
-    /// Public addresses that programs in it serve, sorted. They are on `lo`, so that no program takes one for its own by itself.
-    pub vips: Vec<Ipv4Addr>,
     /// Largest IP packet of any of its networks, in bytes.
     pub mtu: u16,
 }
@@ -254,8 +252,7 @@ impl Drop for Delivery {
     }
 }
 
-/// The namespaces that a configuration asks for. Public addresses (VIPs) are for the services on them, and only in one where a
-/// program of it is that service.
+/// The namespaces that a configuration asks for. Public addresses (VIPs) are for the services on them, and in none.
 pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
     let nets = || compiled.tables.nets.iter().flatten();
     // A public network is alone in its table, so the table and the address say which VIP is meant.
@@ -272,8 +269,7 @@ pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
         addresses.sort_unstable();
         addresses.dedup();
         let mtu = nets().filter(|n| n.vrf == vrf).map(|n| n.mtu.get()).max()?;
-        let vips = desired.served_by(key);
-        (!addresses.is_empty()).then(|| Wanted { vrf, name: namespace_name(key), addresses, vips, mtu })
+        (!addresses.is_empty()).then(|| Wanted { vrf, name: namespace_name(key), addresses, mtu })
     });
     tables.collect()
 }

@@ -1,7 +1,6 @@
 //! The rows of every table.
 
 mod balance;
-mod http;
 mod nat;
 mod qos;
 mod vip;
@@ -12,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     balance::{BackendRow, ListenerRow},
-    http::HttpRow,
     nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
     qos::QosRow,
     vip::VipRow,

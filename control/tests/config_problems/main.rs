@@ -3,7 +3,6 @@
 
 mod balance;
 mod host;
-mod http;
 mod nat;
 mod qos;
 mod route;

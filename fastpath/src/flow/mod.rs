@@ -210,6 +210,11 @@ pub struct FlowTimeouts {
     pub icmp: u32,
     /// Sessions of other protocols.
     pub other: u32,
+    /// TCP sessions of listeners that open, where `tcp_transitory` is not less. They count for the bounds of a listener, and a flood of SYNs
+    /// must not have them for long; each SYN that is sent again begins the time anew.
+    pub balanced_opening: u32,
+    /// TCP sessions of listeners that both sides have closed, or one has reset, where `tcp_transitory` is not less.
+    pub balanced_closing: u32,
     /// The ports of a fragmented datagram.
     pub fragment: u32,
 }
@@ -224,6 +229,8 @@ impl FlowTimeouts {
             udp: Tick::ticks_of_s(300),
             icmp: Tick::ticks_of_s(60),
             other: Tick::ticks_of_s(600),
+            balanced_opening: Tick::ticks_of_s(60),
+            balanced_closing: Tick::ticks_of_s(10),
             fragment: Tick::ticks_of_s(15),
         }
     }

@@ -302,11 +302,19 @@ impl TcpState {
 
 impl FlowTimeouts {
     /// After how many ticks without packets a session of `protocol` ends, with its own timeout or the default one.
-    pub const fn of_session(&self, protocol: u8, idle: Idle, one: TcpSeen, other: TcpSeen) -> u32 {
+    pub const fn of_session(
+        &self,
+        protocol: u8,
+        translation: Translation,
+        one: TcpSeen,
+        other: TcpSeen,
+    ) -> u32 {
+        let idle = translation.idle();
         match protocol {
             protocol::TCP => match TcpState::of(one, other) {
                 TcpState::Established | TcpState::HalfClosed => idle.ticks_or(self.tcp_established),
-                TcpState::Opening | TcpState::Closing | TcpState::Reset => self.tcp_transitory,
+                TcpState::Opening => self.transitory(translation, self.balanced_opening),
+                TcpState::Closing | TcpState::Reset => self.transitory(translation, self.balanced_closing),
             },
             protocol::UDP => idle.ticks_or(self.udp),
             protocol::ICMP => self.icmp,
@@ -314,14 +322,25 @@ impl FlowTimeouts {
         }
     }
 
+    /// That of a TCP session that is not established: `balanced` at most for one of a listener.
+    const fn transitory(&self, translation: Translation, balanced: u32) -> u32 {
+        match translation.service() {
+            Service::Balanced if balanced < self.tcp_transitory => balanced,
+            _ => self.tcp_transitory,
+        }
+    }
+
     /// After how many ticks without packets an entry is looked at. It goes then; or, one of a session, the other direction is
     /// asked first, which may know that the connection is over (and is looked at by itself then) or not.
     pub(super) const fn of_entry(&self, protocol: u8, translation: Translation, seen: TcpSeen) -> u32 {
         if translation.is_session() {
-            let over = seen.0 & (TcpSeen::FIN | TcpSeen::RST) != 0 || seen.0 & TcpSeen::ACK == 0;
+            let ends = seen.0 & (TcpSeen::FIN | TcpSeen::RST) != 0;
             match protocol {
-                protocol::TCP if over => self.tcp_transitory,
-                _ => self.of_session(protocol, translation.idle(), seen, seen),
+                protocol::TCP if ends => self.transitory(translation, self.balanced_closing),
+                protocol::TCP if seen.0 & TcpSeen::ACK == 0 => {
+                    self.transitory(translation, self.balanced_opening)
+                }
+                _ => self.of_session(protocol, translation, seen, seen),
             }
         } else if !translation.is_none() && matches!(translation.service(), Service::Fragment) {
             self.fragment

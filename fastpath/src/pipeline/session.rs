@@ -268,12 +268,8 @@ impl<B: Buffer> Engine<B> {
                 Some((other_last, other_seen)) => (age(last).min(age(other_last)), other_seen),
                 None => (age(last), TcpSeen::default()),
             };
-            let limit = self.settings.timeouts.of_session(
-                key.protocol(),
-                program.translation.idle(),
-                seen,
-                other_seen,
-            );
+            let limit =
+                self.settings.timeouts.of_session(key.protocol(), program.translation, seen, other_seen);
             // Who is asked later is asked again in the next round.
             if idle > limit && self.end(tables, key, &program, now).is_ok() {
                 ended += 1;

@@ -388,6 +388,23 @@ fn a_listener_may_have_a_timeout_of_its_own() {
 }
 
 #[test]
+fn connections_that_are_over_do_not_count_for_long() {
+    let mut site = Site::with("");
+    assert_eq!((site.establish(5000), site.establish(5001)), (SORTED[0], SORTED[1]));
+    site.gw.from(&site.up, "tcp 9.9.9.9:5000 > 203.0.113.93:80 FA").ignore();
+    site.gw.from(&site.vms[0], "tcp 10.1.1.7:8080 > 9.9.9.9:5000 FA").ignore();
+    site.gw.from(&site.up, "tcp 9.9.9.9:5001 > 203.0.113.93:80 FA").ignore();
+    // Of a flood: nobody answers.
+    assert_eq!(site.connect("9.9.9.9", 5002), Some(SORTED[2]));
+    site.gw.pass(9_000).ignore();
+    assert_eq!(site.gw.connections("web"), [1, 1, 1]);
+    site.gw.pass(30_000).ignore();
+    assert_eq!(site.gw.connections("web"), [0, 1, 1], "half closed, opening");
+    site.gw.pass(60_000).ignore();
+    assert_eq!(site.gw.connections("web"), [0, 1, 0]);
+}
+
+#[test]
 fn a_range_of_ports_goes_to_as_many() {
     let text = config("", "").replace("port: 80,", "ports: 80-89,");
     let mut site = start(&text);

@@ -10,7 +10,6 @@ mod drop;
 mod flow;
 mod fragment;
 mod hairpin;
-mod http;
 mod icmp;
 mod local;
 mod nat;
