@@ -13,14 +13,14 @@ offered() { apt-cache show "$1" >/dev/null 2>&1; }
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or later first (https://rustup.rs)" >&2; exit 1; }
 command -v dpkg-query >/dev/null || {
     echo "this is no Debian: install DPDK 22.11 or later with its headers, pkg-config, a C compiler, libclang, iproute2," \
-         "iperf3, tcpdump, ping, ethtool, strace, curl, nc, nginx, traceroute, socat, dig, dnsmasq, vsftpd, valgrind and codespell by hand" >&2
+         "iperf3, tcpdump, ping, ethtool, strace, curl, nc, nginx, haproxy, openssl, traceroute, socat, dig, dnsmasq, vsftpd, valgrind and codespell by hand" >&2
     exit 0
 }
 
 # The LLVM major of rustc, so that the linker inlines DPDK's C into Rust; without it the build is plain, and slower.
 llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 need=$(missing libdpdk-dev pkg-config iproute2 iputils-ping iperf3 tcpdump ethtool strace curl nftables ca-certificates \
-               netcat-openbsd nginx-light)
+               netcat-openbsd nginx-light haproxy openssl)
 lto=$(missing "clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev")
 [ "$what" = build ] || need="$need$(missing codespell prometheus traceroute socat bind9-dnsutils dnsmasq-base vsftpd valgrind)"
 

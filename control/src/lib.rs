@@ -7,6 +7,7 @@ pub mod config;
 #[cfg_attr(not(feature = "dpdk"), expect(dead_code, reason = "without DPDK there are no ports to run on"))]
 pub mod daemon;
 pub mod gateway;
+pub mod haproxy;
 pub mod health;
 pub mod local;
 pub mod log;

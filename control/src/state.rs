@@ -223,6 +223,17 @@ impl Desired {
         self.vteps.iter().map(|(number, key)| (VtepId(number), *key))
     }
 
+    /// The public addresses that programs in the namespace of a routing table serve, sorted.
+    pub fn served_by(&self, key: &TableKey) -> Vec<Ipv4Addr> {
+        let TableKey::Vpc(vpc) = key else { return Vec::new() };
+        let proxied = self.config.listeners().filter(|l| l.protocol.is_proxied() && l.vpc == *vpc);
+        let served: HashSet<&Id> = proxied.map(|listener| &listener.vip).collect();
+        let vips = self.config.vips.iter().filter(|vip| served.contains(&vip.id));
+        let mut addresses: Vec<Ipv4Addr> = vips.map(|vip| vip.address).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
     /// The number of a public address; never 0.
     pub fn vip(&self, id: &Id) -> Option<VipId> {
         self.vips.number(id).map(VipId)

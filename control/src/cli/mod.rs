@@ -144,6 +144,8 @@ enum LbTable {
     Listeners,
     /// Their backends
     Backends,
+    /// What proxies count for listeners of http and https, and for their backends
+    Http,
 }
 
 /// A table of address translation.
@@ -232,6 +234,7 @@ fn show(socket: &Path, args: ShowArgs) -> Result<()> {
             let table = match lb.table {
                 LbTable::Listeners => Table::LbListeners,
                 LbTable::Backends => Table::LbBackends,
+                LbTable::Http => Table::LbHttp,
             };
             (table, filter, lb.json)
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::Ipv4Net;
 use tidegate_fastpath::table::nat::Slice;
 
-use super::{Id, nat::Vm};
+use super::{Id, http::Http, nat::Vm};
 
 /// Listeners on one VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Listener {
     pub slow_start_s: u32,
     /// How backends are probed; `None` where all count as up.
     pub health_check: Option<HealthCheck>,
+    /// What its proxy does; nothing for a listener without one.
+    pub http: Box<Http>,
     /// All of them, groups included, in the order of the document; not empty, no two with one VM and port.
     pub backends: Vec<Backend>,
 }

@@ -7,6 +7,7 @@
 
 pub mod balance;
 mod check;
+pub mod http;
 pub mod manual;
 pub mod nat;
 pub mod problem;
@@ -101,6 +102,8 @@ pub struct Config {
     pub load_balancers: Vec<LoadBalancer>,
     /// Rate limits.
     pub qos: Vec<Qos>,
+    /// What `https` listeners show.
+    pub certificates: Vec<http::Certificate>,
 }
 
 /// A logical core as DPDK numbers it.

@@ -3,6 +3,7 @@
 //! reported by the check beside all others. Nothing past `check` sees these types.
 
 mod balance;
+mod http;
 mod log;
 mod nat;
 mod qos;
@@ -14,6 +15,7 @@ pub use self::{
     balance::{
         RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, RawPersistence,
     },
+    http::{RawCertificate, RawCookie, RawHttp, RawHttpRule, RawRedirect, RawTls},
     log::{RawIpfix, RawNatLog},
     nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
     qos::RawQos,
@@ -91,6 +93,8 @@ pub(crate) mod range {
     pub(crate) const HEALTH_TIMEOUT_DEFAULT: u64 = 2;
     pub(crate) const HEALTH_COUNT_MAX: u64 = 100;
     pub(crate) const HEALTH_DATAGRAM_MAX: u64 = 512;
+    pub(crate) const COOKIE_DEFAULT: &str = "tidegate";
+    pub(crate) const COOKIE_IDLE_DEFAULT: u64 = 60;
     pub(crate) const HEALTHY_DEFAULT: u64 = 2;
     pub(crate) const UNHEALTHY_DEFAULT: u64 = 6;
     pub(crate) const HEALTH_EXPECT_DEFAULT: [&str; 2] = ["2xx", "3xx"];
@@ -154,6 +158,10 @@ pub struct RawConfig {
     #[serde(default)]
     #[schemars(length(max = r::QOS_MAX))]
     pub qos: Vec<RawQos>,
+    /// What `https` listeners show.
+    #[serde(default)]
+    #[schemars(length(max = 10_000))]
+    pub certificates: Vec<RawCertificate>,
     /// Stateful rules by CIDR or group.
     #[schemars(extend("x-unbuilt" = "security groups"))]
     pub security_groups: Option<Unbuilt>,

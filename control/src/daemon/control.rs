@@ -25,6 +25,7 @@ use super::{
     worker::Workers,
 };
 use crate::{
+    haproxy::{self, Proxies},
     local::{self, Delivery, LocalEvent},
     log::Watch,
     nat::log::NatLogger,
@@ -61,6 +62,7 @@ pub(super) struct Control<'a, P> {
 struct Run {
     delivery: Delivery,
     health: Health,
+    proxies: Proxies,
     servers: Vec<JoinHandle<()>>,
     watch: Watch,
     nat_log: NatLogger,
@@ -122,6 +124,8 @@ impl<P: Ports> Control<'_, P> {
         };
         info!("stopping");
         run.servers.iter().for_each(JoinHandle::abort);
+        // While the namespaces are there.
+        drop(run.proxies);
         run.delivery.close();
         run.nat_log.close();
         Ok(ending)
@@ -132,12 +136,16 @@ impl<P: Ports> Control<'_, P> {
         let mut every_second = interval(HOUSEKEEPING);
         every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the first run is fresh: what it made is taken over after a fault.
-        let delivery = Delivery::new(self.place.socket.clone(), std::mem::take(&mut self.fresh));
+        let fresh = std::mem::take(&mut self.fresh);
+        let proxies =
+            Proxies::start(&self.place.socket, fresh).context("cannot start the thread of the proxies")?;
+        let delivery = Delivery::new(self.place.socket.clone(), fresh);
         let hangup = signal(SignalKind::hangup())?;
         let nat_log = NatLogger::new(Arc::clone(&self.shared.nat_log));
         let mut run = Run {
             delivery,
             health: Health::new(),
+            proxies,
             servers,
             watch: Watch::default(),
             nat_log,
@@ -146,6 +154,7 @@ impl<P: Ports> Control<'_, P> {
         };
         self.want_namespaces(&mut run);
         self.check_backends(&mut run);
+        self.want_proxies(&run);
         self.open_log(&mut run);
         Ok(run)
     }
@@ -168,6 +177,7 @@ impl<P: Ports> Control<'_, P> {
         if result.is_ok() {
             self.want_namespaces(run);
             self.check_backends(run);
+            self.want_proxies(run);
         }
         // Also where nothing has changed: the file may have been renamed.
         self.open_log(run);
@@ -183,6 +193,10 @@ impl<P: Ports> Control<'_, P> {
         run.delivery.want(local::wanted(gateway.desired(), gateway.compiled()));
     }
 
+    fn want_proxies(&self, run: &Run) {
+        run.proxies.want(haproxy::instances(self.shared.gateway().desired().config()));
+    }
+
     fn check_backends(&self, run: &mut Run) {
         run.health.configure(&mut self.shared.gateway(), self.shared.now());
     }
@@ -191,6 +205,7 @@ impl<P: Ports> Control<'_, P> {
         // The watchdog takes these up and starts the control side again.
         assert!(!self.shared.is_damaged(), "a request failed while it used the control side");
         assert!(!run.servers.iter().any(JoinHandle::is_finished), "a server of the control side ended");
+        assert!(run.proxies.is_alive(), "the thread of the proxies ended");
         self.ports.log();
         self.shared.settle();
         let config = self.shared.gateway().desired().config().clone();
@@ -198,6 +213,9 @@ impl<P: Ports> Control<'_, P> {
         {
             let mut gateway = self.shared.gateway();
             gateway.set_ports(facts, self.shared.now());
+            let seen = run.proxies.seen();
+            let reports = haproxy::reports(gateway.desired().config(), &seen);
+            gateway.set_health(reports, self.shared.now());
             run.watch.look(&gateway, Instant::now());
         }
         let mut seen = self.shared.seen();
@@ -205,6 +223,7 @@ impl<P: Ports> Control<'_, P> {
         seen.buffers = self.ports.buffers();
         seen.namespaces = run.delivery.names().map(str::to_owned).collect();
         seen.namespaces.sort_unstable();
+        seen.proxies = run.proxies.seen();
         (seen.health, seen.backends) = (run.health.counts(), run.health.states());
         for event in LocalEvent::ALL {
             seen.local[event.index()] = run.delivery.count(*event);

@@ -1,6 +1,6 @@
 //! Health checks within the control loop: due ones go to the thread that makes them, their outcomes to the gateway.
 
-use tidegate_fastpath::{table::neighbour::Reach, types::Nanos};
+use tidegate_fastpath::types::Nanos;
 use tracing::{error, warn};
 
 use crate::{
@@ -49,7 +49,7 @@ impl Health {
             match prober.outcome() {
                 Ok(Some((id, outcome))) => {
                     done += 1;
-                    let is_there = |target: &Target| is_there(gateway, target);
+                    let is_there = |target: &Target| is_there(gateway, target, now);
                     self.reports.extend(self.checks.outcome(now, id, outcome, is_there));
                 }
                 Ok(None) => break,
@@ -98,8 +98,6 @@ impl Health {
 }
 
 /// Whether a target answers ARP; one behind a route is not asked.
-fn is_there(gateway: &Gateway, target: &Target) -> bool {
-    let Some((net, ip)) = checks::link_of(gateway.desired(), target) else { return true };
-    let table = gateway.machine().table();
-    table.lookup(net, ip).is_some_and(|id| matches!(table.reach(id), Reach::Resolved(_)))
+fn is_there(gateway: &mut Gateway, target: &Target, now: Nanos) -> bool {
+    checks::link_of(gateway.desired(), target).is_none_or(|neighbour| gateway.answers_arp(neighbour, now))
 }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::Id,
     gateway::Gateway,
+    haproxy,
     health::{HealthEvent, State},
     local::LocalEvent,
     metrics::{self, Sample},
@@ -50,6 +51,7 @@ pub(super) struct Seen {
     pub(super) buffers: (u32, u32),
     pub(super) local: [u64; LocalEvent::COUNT],
     pub(super) health: [u64; HealthEvent::COUNT],
+    pub(super) proxies: Vec<haproxy::Seen>,
     pub(super) backends: [u64; State::ALL.len()],
 }
 
@@ -137,6 +139,7 @@ impl Shared {
             gateway: &mut gateway,
             devices: &seen.devices,
             namespaces: &seen.namespaces,
+            proxies: &seen.proxies,
             control_restarts: self.restarts.load(Relaxed),
             uptime: self.start.elapsed(),
             now: self.now(),
@@ -166,6 +169,7 @@ impl Shared {
             local: seen.local,
             health: seen.health,
             backends: seen.backends,
+            proxies: seen.proxies.clone(),
             live: gateway.is_live(),
         };
         metrics::render(&gateway, &sample)

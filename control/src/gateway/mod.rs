@@ -11,6 +11,7 @@ mod attach;
 mod limits;
 mod restart;
 mod ring;
+mod served;
 mod survive;
 
 use std::{
@@ -33,12 +34,12 @@ use tidegate_fastpath::{
     worker::Parts,
 };
 
-use self::ring::RingSide;
 pub use self::{
     limits::{LimitView, Sum},
     restart::restart_problems,
     ring::Punted,
 };
+use self::{ring::RingSide, served::Served};
 use crate::{
     balance::{self, Healths, Ramps},
     compile::{Compiled, Facts, PortFact, compile},
@@ -84,6 +85,7 @@ pub struct Gateway {
     tables: Writer<Tables>,
     machine: Machine,
     rings: RingSide,
+    served: Served,
     counters: Vec<Arc<Counters>>,
     flows: FlowReader,
     recovery: Recovery,
@@ -155,6 +157,7 @@ impl Gateway {
             tables,
             machine: Machine::new(neighbours, limits, seed),
             rings: RingSide::new(rings, gateway.limits.ring),
+            served: Served::default(),
             counters,
             flows,
             recovery,
@@ -208,7 +211,8 @@ impl Gateway {
 
     /// The oldest packet for the gateway's own addresses.
     pub fn take_punted(&mut self) -> Option<Punted> {
-        self.rings.take_punted()
+        let punted = self.rings.take_punted()?;
+        Some(Punted { vrf: self.served.inward(punted.vrf, &punted.packet), ..punted })
     }
 
     /// What the workers told the session log, at most `most` events of each; the oldest first.
@@ -216,9 +220,10 @@ impl Gateway {
         self.rings.take_log(most)
     }
 
-    /// Sends an IPv4 packet as if it had come from the gateway itself. False when no worker has room for it.
+    /// Sends an IPv4 packet that came out of the namespace of `vrf`, as if it had come from the gateway itself. False when no
+    /// worker has room for it.
     pub fn inject(&mut self, vrf: VrfId, packet: &[u8]) -> bool {
-        self.rings.inject(InjectTo::Route(vrf), packet)
+        self.rings.inject(InjectTo::Route(self.served.outward(vrf, packet)), packet)
     }
 
     /// Tells which ports are up, with their MACs. Recompiles if something changed.
@@ -239,6 +244,14 @@ impl Gateway {
     /// Backends that grow or drain.
     pub fn ramps(&self) -> &Ramps {
         &self.ramps
+    }
+
+    /// Whether a neighbour answered ARP when it was last asked; has it asked again, so that this is known better next time.
+    pub fn answers_arp(&mut self, neighbour: (NetId, Ipv4Addr), now: Nanos) -> bool {
+        self.machine.doubt(now, neighbour);
+        let table = self.machine.table();
+        let id = table.lookup(neighbour.0, neighbour.1);
+        id.is_some_and(|id| matches!(table.reach(id), neighbour::Reach::Resolved(_)))
     }
 
     /// The states of backends that were told.
@@ -343,6 +356,7 @@ impl Gateway {
 
     fn publish(&mut self, facts: Facts, compiled: Compiled, now: Nanos) {
         self.facts = facts;
+        self.served = Served::of(&self.desired);
         self.tables.publish(compiled.tables.clone());
         self.compiled = compiled;
         self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));

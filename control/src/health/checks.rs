@@ -227,6 +227,7 @@ mod tests {
                 dead_sessions: balance::DeadSessions::Keep,
                 slow_start_s: 0,
                 health_check: Some(check),
+                http: Box::default(),
                 backends: vec![backend],
             }
         };

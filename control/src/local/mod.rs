@@ -64,6 +64,8 @@ pub struct Wanted {
     pub name: String,
     /// The gateway's addresses in that table, sorted.
     pub addresses: Vec<Ipv4Addr>,
+    /// Public addresses that programs in it serve, sorted. They are on `lo`, so that no program takes one for its own by itself.
+    pub vips: Vec<Ipv4Addr>,
     /// Largest IP packet of any of its networks, in bytes.
     pub mtu: u16,
 }
@@ -252,7 +254,8 @@ impl Drop for Delivery {
     }
 }
 
-/// The namespaces that a configuration asks for. Public addresses (VIPs) are for the services on them, and in none.
+/// The namespaces that a configuration asks for. Public addresses (VIPs) are for the services on them, and only in one where a
+/// program of it is that service.
 pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
     let nets = || compiled.tables.nets.iter().flatten();
     // A public network is alone in its table, so the table and the address say which VIP is meant.
@@ -269,7 +272,8 @@ pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
         addresses.sort_unstable();
         addresses.dedup();
         let mtu = nets().filter(|n| n.vrf == vrf).map(|n| n.mtu.get()).max()?;
-        (!addresses.is_empty()).then(|| Wanted { vrf, name: namespace_name(key), addresses, mtu })
+        let vips = desired.served_by(key);
+        (!addresses.is_empty()).then(|| Wanted { vrf, name: namespace_name(key), addresses, vips, mtu })
     });
     tables.collect()
 }

@@ -52,6 +52,10 @@ const SYSCTLS: &[(&str, &str)] = &[
     // The route back to a VM leads by the default route: nothing to compare a source with.
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
+    // A proxy listens on an address that is there a moment later.
+    ("ipv4/ip_nonlocal_bind", "1"),
+    // Where nobody says that a path is narrower (RFC 4821).
+    ("ipv4/tcp_mtu_probing", "1"),
     // A VM must not move a route of the namespace by an ICMP redirect (RFC 1122 section 3.2.2.2).
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
@@ -235,6 +239,7 @@ async fn configure(handle: &Handle, want: &Wanted) -> Result<(), rtnetlink::Erro
     handle.link().set(LinkUnspec::new_with_index(lo).up().build()).execute().await?;
     let link = LinkUnspec::new_with_index(tap).mtu(want.mtu.into()).up().build();
     handle.link().set(link).execute().await?;
+    addresses(handle, lo, &want.vips).await?;
     addresses(handle, tap, &want.addresses).await?;
     handle
         .neighbours()
@@ -260,7 +265,7 @@ async fn index(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
     link.map(|link| link.header.index).ok_or(rtnetlink::Error::RequestFailed)
 }
 
-/// Makes the IPv4 addresses of the TAP these. New ones come before old ones go, because the kernel takes the routes of an
+/// Makes the IPv4 addresses of an interface these; 127.0.0.1 stays. New ones come before old ones go, because the kernel takes the routes of an
 /// interface away with its last address.
 async fn addresses(handle: &Handle, tap: u32, wanted: &[Ipv4Addr]) -> Result<(), rtnetlink::Error> {
     let (mut have, mut old) = (Vec::new(), Vec::new());
@@ -272,6 +277,7 @@ async fn addresses(handle: &Handle, tap: u32, wanted: &[Ipv4Addr]) -> Result<(),
         });
         match local {
             Some(ip) if wanted.contains(&ip) => have.push(ip),
+            Some(ip) if ip.is_loopback() => {}
             Some(_) => old.push(address),
             None => {}
         }

@@ -47,7 +47,7 @@ impl Lab {
     }
 
     fn wanted(&self, vrf: VrfId, addresses: &[Ipv4Addr]) -> Wanted {
-        Wanted { vrf, name: self.name(vrf), addresses: addresses.to_vec(), mtu: 1450 }
+        Wanted { vrf, name: self.name(vrf), addresses: addresses.to_vec(), vips: Vec::new(), mtu: 1450 }
     }
 
     /// Runs `work` inside a namespace; a socket that it opens stays there.

@@ -125,6 +125,30 @@ catalog! {
     LB_BACKEND_OPENED = Counter "tidegate_lb_backend_connections_total" ["vpc", "listener", "backend"];
     /// Bytes (IP total length) of its connections, counted when they end: `in` from clients, `out` to them.
     LB_BACKEND_BYTES = Counter "tidegate_lb_backend_bytes_total" ["vpc", "listener", "backend", "direction"];
+    /// Whether the proxy of a VPC router's HTTP listeners runs (1) or not (0).
+    HTTP_PROXY_UP = Gauge "tidegate_http_proxy_up" ["vpc"];
+    /// How often it died and was started again.
+    HTTP_PROXY_DEATHS = Counter "tidegate_http_proxy_deaths_total" ["vpc"];
+    /// Whether it does not run as configured (1); `tidegate show lb http` and the log say why.
+    HTTP_PROXY_PROBLEM = Gauge "tidegate_http_proxy_problem" ["vpc"];
+    /// Connections of clients to an HTTP listener. What a proxy counts begins anew when its configuration changes.
+    HTTP_CONNECTIONS = Gauge "tidegate_http_connections" ["listener"];
+    /// All of them.
+    HTTP_CONNECTIONS_TOTAL = Counter "tidegate_http_connections_total" ["listener"];
+    /// Bytes of HTTP from clients (`in`) and to them (`out`).
+    HTTP_BYTES = Counter "tidegate_http_bytes_total" ["listener", "direction"];
+    /// Connections refused by the access list.
+    HTTP_REFUSED = Counter "tidegate_http_refused_total" ["listener"];
+    /// Answers with status 500 and above.
+    HTTP_ANSWERS_5XX = Counter "tidegate_http_5xx_total" ["listener"];
+    /// Whether a backend of an HTTP listener is up.
+    HTTP_BACKEND_UP = Gauge "tidegate_http_backend_up" ["listener", "group", "backend"];
+    /// Requests that it works on.
+    HTTP_BACKEND_REQUESTS = Gauge "tidegate_http_backend_requests" ["listener", "group", "backend"];
+    /// All requests that it got.
+    HTTP_BACKEND_REQUESTS_TOTAL = Counter "tidegate_http_backend_requests_total" ["listener", "group", "backend"];
+    /// Connections to it that failed, and answers that broke off.
+    HTTP_BACKEND_ERRORS = Counter "tidegate_http_backend_errors_total" ["listener", "group", "backend"];
 
     /// Flow entries in use.
     FLOWS = Gauge "tidegate_flows" [];

@@ -6,6 +6,7 @@
 
 mod balance;
 pub mod catalog;
+mod http;
 pub mod reasons;
 mod sheet;
 
@@ -22,6 +23,7 @@ use self::sheet::Sheet;
 use crate::{
     config::{Id, TableKey},
     gateway::{Gateway, RingEvent},
+    haproxy,
     health::{HealthEvent, State},
     local::LocalEvent,
     nat::{Census, LogEvent, Pool, pools, protocol_name},
@@ -69,6 +71,8 @@ pub struct Sample {
     pub health: [u64; HealthEvent::COUNT],
     /// How many backends that are checked are in each state, in the order of [`State::ALL`].
     pub backends: [u64; State::ALL.len()],
+    /// What is seen of the proxies of HTTP listeners.
+    pub proxies: Vec<haproxy::Seen>,
 }
 
 /// All metrics in the Prometheus text format.
@@ -92,6 +96,7 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     for (state, count) in State::ALL.into_iter().zip(sample.backends) {
         sheet.set(&catalog::HEALTH_BACKENDS, &[state.name()], count);
     }
+    http::http(&mut sheet, &sample.proxies);
     devices(&mut sheet, gateway, sample);
     for (worker, counters) in gateway.counters().iter().enumerate() {
         let worker = worker.to_string();
@@ -329,6 +334,7 @@ mod tests {
                 || ["tidegate_nat_sessions", "tidegate_nat_ports"].contains(&metric.name)
                 || metric.name.starts_with("tidegate_drops")
                 || metric.name.starts_with("tidegate_lb_")
+                || metric.name.starts_with("tidegate_http_")
                 || metric.name.starts_with("tidegate_qos")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));

@@ -200,6 +200,21 @@ fn silence_means_three_requests_then_failed_then_forgotten() {
 }
 
 #[test]
+fn a_neighbour_that_somebody_doubts_is_probed_at_once() {
+    let mut w = World::new();
+    w.arp(PLAIN, "10.1.4.7", mac(4, 7), None, true);
+    w.until(1_000);
+    let key = (NetId(PLAIN), ip("10.1.4.7"));
+    w.machine.doubt(Nanos::from_ms(1_000), key);
+    let sent = w.until(1_100);
+    assert_eq!(sent.iter().filter(|line| line.contains("probe")).count(), 1, "{sent:?}");
+    w.machine.doubt(Nanos::from_ms(1_100), key);
+    assert_eq!(w.until(1_900).iter().filter(|line| line.contains("probe")).count(), 0, "one is under way");
+    w.until(5_000);
+    assert_ne!(w.reach(PLAIN, "10.1.4.7"), "02:00:00:01:04:07", "it has not answered");
+}
+
+#[test]
 fn a_failed_neighbour_that_speaks_is_back_at_once() {
     let mut w = World::new();
     w.want(PLAIN, "10.1.4.7");

@@ -48,6 +48,13 @@ impl Machine {
         }
     }
 
+    /// Has a neighbour asked at the next tick whether it is still there, where nothing of the kind is under way.
+    pub fn doubt(&mut self, now: Nanos, key: Key) {
+        if self.entries.get(&key).is_some_and(|entry| matches!(entry.state, State::Reachable)) {
+            self.schedule(key, now);
+        }
+    }
+
     /// The earliest moment at which [`Machine::tick`] may have something to do for an entry.
     pub fn next_deadline(&self) -> Option<Nanos> {
         self.timers.queue.peek().map(|Reverse((at, _))| *at)

@@ -2,6 +2,7 @@
 
 mod balance;
 mod flow;
+mod http;
 mod nat;
 mod qos;
 mod vip;
@@ -30,6 +31,7 @@ use crate::{
     compile::routes::{RouteStatus, Target},
     config::{Id, TableKey},
     gateway::Gateway,
+    haproxy::Seen,
     metrics::PortSample,
     neighbour::RemoteVtep,
     state::NetKey,
@@ -57,6 +59,8 @@ pub struct Source<'a> {
     pub devices: &'a HashMap<Id, Device>,
     /// Namespaces that are served.
     pub namespaces: &'a [String],
+    /// What is seen of the proxies of HTTP listeners.
+    pub proxies: &'a [Seen],
     /// Starts of the control thread after a fault.
     pub control_restarts: u64,
     /// The time.
@@ -120,7 +124,9 @@ impl Collection {
             Table::NatSessions => Walk::Sessions(wanted()?, FlowWalk::default()),
             Table::NatBindings => Walk::Bindings(wanted()?, 0),
             Table::NatPools => Walk::Pools(wanted()?, nat::PoolWalk::default()),
-            Table::LbListeners | Table::LbBackends => Walk::Balance(table, filter.listener.clone()),
+            Table::LbListeners | Table::LbBackends | Table::LbHttp => {
+                Walk::Balance(table, filter.listener.clone())
+            }
             table => Walk::Whole(table),
         };
         let output = Output::new(filter.limit.or(table.rows_default()).unwrap_or(usize::MAX));
@@ -138,6 +144,7 @@ impl Collection {
             Walk::Balance(table, only) => {
                 match table {
                     Table::LbListeners => output.list(balance::listeners(from, scope, only.as_deref())),
+                    Table::LbHttp => output.list(http::http(from, scope, only.as_deref())),
                     _ => output.list(balance::backends(from, scope, only.as_deref())),
                 }
                 false
@@ -174,7 +181,8 @@ fn whole(from: &mut Source<'_>, table: Table, scope: &Scope, output: &mut Output
         | Table::NatBindings
         | Table::NatPools
         | Table::LbListeners
-        | Table::LbBackends => {
+        | Table::LbBackends
+        | Table::LbHttp => {
             unreachable!("collected elsewhere")
         }
     }

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     collect::{Collection, Device, Rows, Source, collect},
     row::{
-        BackendRow, BindingRow, BooksRow, DropRow, FlowRow, ListenerRow, MappingRow, NeighborRow, NetworkRow,
-        PoolRow, PortRow, QosRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow, VtepRow,
-        WorkerRow,
+        BackendRow, BindingRow, BooksRow, DropRow, FlowRow, HttpRow, ListenerRow, MappingRow, NeighborRow,
+        NetworkRow, PoolRow, PortRow, QosRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow,
+        VtepRow, WorkerRow,
     },
 };
 
@@ -69,6 +69,10 @@ pub enum Table {
     #[value(skip)]
     #[serde(rename = "lb/backends")]
     LbBackends,
+    /// Listeners that proxies serve, and their backends
+    #[value(skip)]
+    #[serde(rename = "lb/http")]
+    LbHttp,
 }
 
 impl Table {
@@ -92,13 +96,14 @@ impl Table {
             Table::NatPools => "nat/pools",
             Table::LbListeners => "lb/listeners",
             Table::LbBackends => "lb/backends",
+            Table::LbHttp => "lb/http",
         }
     }
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Table> {
         let nat = [Table::NatSessions, Table::NatBindings, Table::NatPools];
-        let lb = [Table::LbListeners, Table::LbBackends];
+        let lb = [Table::LbListeners, Table::LbBackends, Table::LbHttp];
         Table::value_variants().iter().copied().chain(nat).chain(lb)
     }
 
@@ -108,7 +113,7 @@ impl Table {
             Table::NatSessions => &["inside", "public", "remote", "protocol", "state"],
             Table::NatBindings => &["inside", "public", "protocol"],
             Table::NatPools => &["public", "protocol"],
-            Table::LbListeners | Table::LbBackends => &["listener"],
+            Table::LbListeners | Table::LbBackends | Table::LbHttp => &["listener"],
             _ => &[],
         }
     }

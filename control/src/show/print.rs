@@ -4,8 +4,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BackendRow, BindingRow, DropRow, FlowRow, ListenerRow, NeighborRow, NetworkRow, PoolRow, PortRow, QosRow,
-    RouteRow, SessionRow, StatusRow, Table, VipRow, VpcRow, VtepRow, WorkerRow,
+    BackendRow, BindingRow, DropRow, FlowRow, HttpRow, ListenerRow, NeighborRow, NetworkRow, PoolRow,
+    PortRow, QosRow, RouteRow, SessionRow, StatusRow, Table, VipRow, VpcRow, VtepRow, WorkerRow,
 };
 
 /// A row of a table for people.
@@ -41,6 +41,7 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
         Table::NatPools => grid::<PoolRow>(json),
         Table::LbListeners => grid::<ListenerRow>(json),
         Table::LbBackends => grid::<BackendRow>(json),
+        Table::LbHttp => grid::<HttpRow>(json),
     }
 }
 

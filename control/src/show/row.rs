@@ -1,6 +1,7 @@
 //! The rows of every table.
 
 mod balance;
+mod http;
 mod nat;
 mod qos;
 mod vip;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     balance::{BackendRow, ListenerRow},
+    http::HttpRow,
     nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
     qos::QosRow,
     vip::VipRow,

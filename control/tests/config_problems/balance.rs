@@ -159,7 +159,6 @@ fn listeners() {
                 json!("http"),
                 &[
                     "load_balancers[0].listeners[1].ports (dns): 53-54 is a range, and a listener of http has one port; give `port`, and a listener for each port",
-                    "load_balancers[0].listeners[1].protocol (dns): http asks for a proxy of HTTP, which this version does not have yet; remove the listener, or choose tcp or udp",
                 ],
             ),
         ],

@@ -3,6 +3,7 @@
 
 mod balance;
 mod host;
+mod http;
 mod nat;
 mod qos;
 mod route;

@@ -25,7 +25,7 @@ use crate::{
     table::{
         Tables, Vrf,
         fib::Hop,
-        nat::{Forward, Inside, Leave, Owner, Snat, Space, Vip},
+        nat::{Exit, Forward, Inside, Leave, Owner, Snat, Space, Vip},
         neighbour::NeighbourId,
     },
     types::{NetId, VipId, VrfId},
@@ -65,6 +65,9 @@ impl<B: Buffer> Engine<B> {
         }
         let exit =
             tables.vrf(packet.vrf).and_then(|vrf| vrf.exit.as_deref()).ok_or(DropReason::NotTranslated)?;
+        if let Some(net) = served_here(tables, exit, key) {
+            return Err(Stop::Local(net));
+        }
         let leave = exit.leave(packet.origin.net, key.source(), key.destination());
         if key.is_fragment() {
             match (self.as_first_fragment(round, packet), leave) {
@@ -196,7 +199,7 @@ impl<B: Buffer> Engine<B> {
             Owner::Forward(forward) => self.forwarded(round, packet, forward),
             Owner::Listener(listener) => self.balanced(round, packet, listener),
             Owner::Snat => self.unsolicited(round, packet, id, vip),
-            Owner::Other => Err(DropReason::NoService.into()),
+            Owner::Other => Err(Stop::Local(vip.net)),
         }
     }
 
@@ -310,6 +313,15 @@ pub(super) fn translated(
     let program =
         Program { generation, egress, next, from_vtep: packet.origin.vtep, translation, inside, policers };
     Program { policers: policing::policers(tables, &packet.key, &program), ..program }
+}
+
+/// The public network of a VIP of this VPC, where programs of the gateway serve the port that a packet is for. They see the
+/// VM's own address.
+fn served_here(tables: &Tables, exit: &Exit, key: &FlowKey) -> Option<NetId> {
+    let at = exit.hairpin.binary_search_by_key(&key.destination(), |(address, _)| *address).ok()?;
+    let vip = exit.hairpin[at].1.vips.first().and_then(|id| tables.vip(*id))?;
+    let port = key.destination_port();
+    (!key.is_fragment() && vip.owner(key.protocol(), port) == Owner::Other).then_some(vip.net)
 }
 
 /// The public network of a pool.

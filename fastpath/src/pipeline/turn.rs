@@ -18,7 +18,7 @@ use crate::{
     table::{
         Tables,
         fib::Hop,
-        nat::{Inside, Leave},
+        nat::{Inside, Leave, Owner},
     },
     types::{MacAddr, Nanos, NetId, VrfId},
     wire::{
@@ -121,6 +121,9 @@ impl<B: Buffer> Engine<B> {
             Side::Destination => self.subject_outside(round.tables, &answers),
         };
         let Some(Subject { rewrite, net: from, vrf }) = subject else {
+            if let Some(net) = of_program(round.tables, &answers).filter(|_| side == Side::Destination) {
+                return self.local(round, buffer, packet, net);
+            }
             return self.counters.dropped(net, DropReason::NoSession);
         };
         if !icmp_error::apply(buffer.bytes_mut(), &packet.ip, rewrite) {
@@ -192,6 +195,12 @@ fn home(tables: &Tables, packet: &Packet, answers: &FlowKey) -> NetId {
         Ok(Leads::To(net, _)) => net,
         _ => packet.origin.net,
     }
+}
+
+/// The public network on which programs of the gateway sent the packet that an ICMP error is about.
+fn of_program(tables: &Tables, answers: &FlowKey) -> Option<NetId> {
+    let vip = tables.vip(translation::vip_at(tables, answers.net(), answers.destination())?)?;
+    (vip.owner(answers.protocol(), answers.destination_port()) == Owner::Other).then_some(vip.net)
 }
 
 /// How the packets that answer the subject of an ICMP error are translated, and where the error goes on after that.

@@ -128,7 +128,7 @@ pub enum Owner<'a> {
     Listener(&'a Listener),
     /// SNAT, leased or not.
     Snat,
-    /// Another service.
+    /// Another service: programs in the namespace of the VPC.
     Other,
 }
 

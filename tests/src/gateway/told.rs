@@ -24,6 +24,7 @@ impl Gateway {
             gateway: &mut self.control,
             devices: &devices,
             namespaces: &namespaces,
+            proxies: &[],
             control_restarts: 0,
             now: self.now,
             uptime: Duration::from_nanos(self.now.0),

@@ -45,7 +45,7 @@ fn flow_files() -> Vec<String> {
 }
 
 /// Plugs the TAPs of a gateway that was started again in where those before were.
-fn reconnect(gateway: &Gateway, underlay: &Underlay, upstream: &Netns) -> anyhow::Result<()> {
+pub(crate) fn reconnect(gateway: &Gateway, underlay: &Underlay, upstream: &Netns) -> anyhow::Result<()> {
     underlay.take(gateway.netns(), "tg-underlay")?;
     plug(gateway.netns(), "tg-public", upstream)?;
     upstream.ip("link set tg-public master public")

@@ -7,6 +7,8 @@ mod balance;
 mod crash;
 mod east_west;
 mod fault;
+mod health;
+mod http;
 mod itself;
 mod jumbo;
 mod lifecycle;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tidegate_fastpath::table::nat::{Slice, Space};
 
 use super::{
-    At, Known, Report,
+    At, Known, Report, http,
     share::{Claim, Party, Shares},
     text,
     vip::{Check, Named},
@@ -14,13 +14,22 @@ use super::{
 use crate::config::{
     Backend, Id, Listener, LoadBalancer, Nic, Vip,
     balance::{Access, Algorithm, AllDown, DeadSessions, HealthCheck, ListenerProtocol, Mode, Probe},
+    http::Certificate,
     nat::{PortRange, Share, Vm},
     raw::{RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, range as r},
 };
 
+/// What load balancers refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) nics: &'a Known<Nic>,
+    pub(super) vips: &'a Known<Vip>,
+    pub(super) certificates: &'a Known<Certificate>,
+}
+
 /// What listeners share while they are checked.
 struct Seen<'a> {
-    nics: &'a Known<Nic>,
+    named: Names<'a>,
     shares: &'a mut Shares,
     /// Listeners by name, over all load balancers.
     names: HashMap<String, Party>,
@@ -38,19 +47,18 @@ impl Check<'_> {
     pub(super) fn load_balancers(
         &self,
         raw: &[RawLoadBalancer],
-        nics: &Known<Nic>,
-        vips: &Known<Vip>,
+        named: Names<'_>,
         shares: &mut Shares,
         report: &mut Report,
     ) -> Known<LoadBalancer> {
-        let mut seen = Seen { nics, shares, names: HashMap::new() };
+        let mut seen = Seen { named, shares, names: HashMap::new() };
         Known::collect(
             "load_balancers",
             raw,
             |raw| raw.id.as_deref(),
             report,
             |at, id, raw, report| {
-                vips.refer(at, "vip", raw.vip.as_deref(), "vips", report);
+                named.vips.refer(at, "vip", raw.vip.as_deref(), "vips", report);
                 let section = at.path("listeners");
                 let of = Of { section: &section, balancer: id.as_ref(), vip: raw.vip.as_deref() };
                 let listeners = raw.listeners.iter().enumerate().map(|(i, raw)| {
@@ -80,7 +88,7 @@ impl Check<'_> {
         let protocol = raw.protocol.as_deref().map(protocol);
         let ports = ports(at, raw, report);
         let slice = protocol.zip(ports).map(|(protocol, ports)| slice(protocol, ports));
-        let backends = self.backends(at, raw, ports, seen.nics, report);
+        let backends = self.backends(at, raw, ports, seen.named.nics, report);
         let vpc = one_vpc(at, &backends, report);
         if let (Some(vip), Some(slice)) = (of.vip, slice) {
             let claim =
@@ -88,6 +96,8 @@ impl Check<'_> {
             let key = if raw.port.is_some() { "port" } else { "ports" };
             seen.shares.claim(claim.with_ports_at(key));
         }
+        let known = seen.named.certificates;
+        let http = protocol.map(|protocol| http::http(at, raw, protocol, &backends, known, report));
         let access = access(at, raw.access.as_ref(), report);
         let health_check = match &raw.health_check {
             Some(raw) => health_check(at, raw, report),
@@ -95,7 +105,7 @@ impl Check<'_> {
         };
         if let Some(protocol) = protocol {
             not_together(at, raw, protocol, ports, report);
-            unbuilt(at, raw, protocol, report);
+            unbuilt(at, raw, report);
         }
         Some(Listener {
             id: id?,
@@ -117,6 +127,7 @@ impl Check<'_> {
             },
             slow_start_s: seconds(raw.slow_start_s, 0),
             health_check: health_check?,
+            http: Box::new(http??),
             backends: backends.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -345,11 +356,7 @@ fn not_together(
 }
 
 /// What is understood and not built yet.
-fn unbuilt(at: At<'_>, raw: &RawListener, protocol: ListenerProtocol, report: &mut Report) {
-    if protocol.is_proxied() {
-        let way_out = "remove the listener, or choose tcp or udp";
-        report.unbuilt(at, "protocol", protocol.label(), "a proxy of HTTP", way_out);
-    }
+fn unbuilt(at: At<'_>, raw: &RawListener, report: &mut Report) {
     if raw.mode.as_deref() == Some("full_nat") {
         report.unbuilt(at, "mode", "full_nat", "full NAT", "give dnat or remove the key");
     }

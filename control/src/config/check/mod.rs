@@ -3,6 +3,7 @@
 
 mod balance;
 mod gateway;
+mod http;
 mod log;
 mod network;
 mod pool;
@@ -69,6 +70,7 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
             snats: services.snats.into_items(),
             eips: services.eips.into_items(),
             port_forwards: services.port_forwards.into_items(),
+            certificates: services.certificates.into_items(),
             load_balancers: services.load_balancers.into_items(),
             qos: qos.into_items(),
         }),

@@ -20,7 +20,7 @@ pub(super) struct Wrong {
 /// A reader of one text.
 pub(super) type Read<T> = fn(&str) -> Result<T, Wrong>;
 
-fn wrong<T>(what: impl Into<String>, way_out: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(what: impl Into<String>, way_out: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong { what: what.into(), way_out: way_out.into() })
 }
 
@@ -238,10 +238,32 @@ pub(super) fn device(text: &str) -> Result<String, Wrong> {
 /// The path of a URL as it is sent.
 pub(super) fn url_path(text: &str) -> Result<String, Wrong> {
     let is_path = text.parse::<hyper::http::uri::PathAndQuery>().is_ok_and(|path| path.as_str() == text);
+    if text.len() > 1024 {
+        return wrong("is longer than 1024 bytes", "shorten it");
+    }
     if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) || !is_path {
         return wrong("is no path of a URL", "begin with /, and write other than visible ASCII as %XX");
     }
     Ok(text.to_owned())
+}
+
+/// The name of a cookie.
+pub(super) fn cookie_name(text: &str) -> Result<String, Wrong> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !(1..=64).contains(&text.len()) || !text.bytes().all(legal) {
+        return wrong("is no name of a cookie", "give up to 64 letters, digits, _ and -");
+    }
+    Ok(text.to_owned())
+}
+
+/// A host of a rule, in lower case: a name or address, or `*.` and a domain.
+pub(super) fn rule_host(text: &str) -> Result<String, Wrong> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if name.is_empty() || name.len() > 253 || name.starts_with(['.', '-']) || !name.bytes().all(legal) {
+        return wrong("is no host", "give a name without a port, as in www.example.com or *.example.com");
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 /// What a `Host` header says.

@@ -7,11 +7,14 @@ use tidegate_fastpath::table::nat::{BLOCK_PORTS, Slice, Space};
 
 use super::{
     At, Known, Report,
+    balance::Names,
+    http,
     share::{Claim, Party, Shares},
     text,
 };
 use crate::config::{
     Eip, Id, LoadBalancer, Nic, PortForward, PublicNetwork, Snat, Vip, Vpc, VpcNetwork,
+    http::Certificate,
     nat::{PortRange, Share, Vm},
     raw::{RawConfig, RawEip, RawNic, RawPortForward, RawSnat, RawVip, range as r},
 };
@@ -24,6 +27,7 @@ pub(super) struct Services {
     pub(super) snats: Known<Snat>,
     pub(super) eips: Known<Eip>,
     pub(super) port_forwards: Known<PortForward>,
+    pub(super) certificates: Known<Certificate>,
     pub(super) load_balancers: Known<LoadBalancer>,
 }
 
@@ -55,9 +59,11 @@ impl<'a> Check<'a> {
         let snats = self.snats(&raw.snats, &vips, &mut shares, report);
         let eips = self.eips(&raw.eips, &nics, &vips, &mut shares, report);
         let port_forwards = self.port_forwards(&raw.port_forwards, &nics, &vips, &mut shares, report);
-        let load_balancers = self.load_balancers(&raw.load_balancers, &nics, &vips, &mut shares, report);
+        let certificates = http::certificates(&raw.certificates, report);
+        let named = Names { nics: &nics, vips: &vips, certificates: &certificates };
+        let load_balancers = self.load_balancers(&raw.load_balancers, named, &mut shares, report);
         shares.check(&vips, &self.by_vpc, report);
-        Services { nics, vips, snats, eips, port_forwards, load_balancers }
+        Services { nics, vips, snats, eips, port_forwards, certificates, load_balancers }
     }
 
     fn nics(&self, raw: &[RawNic], report: &mut Report) -> Known<Nic> {

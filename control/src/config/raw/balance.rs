@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::range as r;
+use super::{RawHttp, range as r};
 
 /// A load balancer: listeners on one VIP, each with backends. All backends are of one VPC router.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +68,8 @@ pub struct RawListener {
     pub slow_start_s: Option<u64>,
     /// How backends are probed; without it all count as up.
     pub health_check: Option<RawHealthCheck>,
+    /// Of `http` and `https`: what the proxy does.
+    pub http: Option<RawHttp>,
     /// Who answers.
     #[serde(default)]
     #[schemars(length(max = r::BACKENDS_MAX))]

@@ -20,7 +20,7 @@ pub(super) fn backends(from: &mut Source<'_>, scope: &Scope, only: Option<&str>)
         .collect()
 }
 
-fn wanted<'a>(
+pub(super) fn wanted<'a>(
     from: &'a Source<'_>,
     scope: &'a Scope,
     only: Option<&'a str>,

@@ -107,6 +107,7 @@ mod tests {
             gateway: &mut gateway,
             devices: &devices,
             namespaces: &namespaces,
+            proxies: &[],
             control_restarts: 0,
             now,
             uptime: std::time::Duration::ZERO,

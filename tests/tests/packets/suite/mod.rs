@@ -10,6 +10,7 @@ mod drop;
 mod flow;
 mod fragment;
 mod hairpin;
+mod http;
 mod icmp;
 mod local;
 mod nat;

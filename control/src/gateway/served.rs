@@ -1,0 +1,62 @@
+//! Public addresses that programs in the namespace of a VPC router serve (HTTP listeners): what workers punt on the public
+//! network goes into the VPC's namespace, and what these programs answer leaves by the public network, or goes straight to
+//! a VM of the VPC.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use etherparse::Ipv4HeaderSlice;
+use ipnet::Ipv4Net;
+use tidegate_fastpath::types::VrfId;
+
+use crate::{config::TableKey, state::Desired};
+
+/// Which tables such packets change between.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// By public table and address: the VPC's table.
+    inward: HashMap<(VrfId, Ipv4Addr), VrfId>,
+    /// By the VPC's table and the address: the public table.
+    outward: HashMap<(VrfId, Ipv4Addr), VrfId>,
+    /// The networks of each of these VPCs.
+    inside: HashMap<VrfId, Vec<Ipv4Net>>,
+}
+
+impl Served {
+    pub(super) fn of(desired: &Desired) -> Served {
+        let config = desired.config();
+        let mut served = Served::default();
+        for listener in config.listeners().filter(|listener| listener.protocol.is_proxied()) {
+            let Some(vip) = config.vips.iter().find(|vip| vip.id == listener.vip) else { continue };
+            let public = desired.vrf(&TableKey::Public(vip.public_network.clone()));
+            let vpc = desired.vrf(&TableKey::Vpc(listener.vpc.clone()));
+            let (Some(public), Some(vpc)) = (public, vpc) else { continue };
+            served.inward.insert((public, vip.address), vpc);
+            served.outward.insert((vpc, vip.address), public);
+            served.inside.entry(vpc).or_insert_with(|| {
+                let networks = config.networks.iter().filter(|network| network.vpc == listener.vpc);
+                networks.map(|network| network.cidr).collect()
+            });
+        }
+        served
+    }
+
+    /// The table whose namespace takes a packet that was punted in `vrf`.
+    pub(super) fn inward(&self, vrf: VrfId, packet: &[u8]) -> VrfId {
+        if self.inward.is_empty() {
+            return vrf;
+        }
+        let to = Ipv4HeaderSlice::from_slice(packet).ok().map(|header| header.destination_addr());
+        to.and_then(|to| self.inward.get(&(vrf, to))).copied().unwrap_or(vrf)
+    }
+
+    /// The table in which a packet goes on that came out of the namespace of `vrf`.
+    pub(super) fn outward(&self, vrf: VrfId, packet: &[u8]) -> VrfId {
+        let Some(inside) = self.inside.get(&vrf) else { return vrf };
+        let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else { return vrf };
+        let to = header.destination_addr();
+        if inside.iter().any(|network| network.contains(&to)) {
+            return vrf;
+        }
+        self.outward.get(&(vrf, header.source_addr())).copied().unwrap_or(vrf)
+    }
+}
