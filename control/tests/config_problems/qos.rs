@@ -39,11 +39,11 @@ fn what_it_means() {
     let bits =
         |per_s, burst| Some(Limits { bits: Some(Rate { per_s, burst }), packets: None, count: Count::L3 });
     let limits: Vec<_> = config.qos.iter().map(|qos| (qos.inbound, qos.outbound)).collect();
-    assert_eq!(limits[0], (bits(100_000_000, 625_000), bits(1_500_000, 64 << 10)));
+    assert_eq!(limits[0], (bits(100_000_000, 1_250_000), bits(1_500_000, 64 << 10)));
     assert_eq!(limits[1], (None, bits(20_000_000, 256 << 10)));
     let packets = |per_s, burst| Some(Rate { per_s, burst });
     let count = Count::L2;
-    let inbound = Limits { bits: packets(1_500_000_000, 9_375_000), packets: packets(1000, 100), count };
+    let inbound = Limits { bits: packets(1_500_000_000, 18_750_000), packets: packets(1000, 100), count };
     assert_eq!(limits[2], (Some(inbound), Some(Limits { bits: None, packets: packets(7, 64), count })));
     assert_eq!(limits[3], (None, bits(8_000, 64 << 10)));
     let [_, q2, q3, q4] = &config.qos[..] else { panic!("{:?}", config.qos) };

@@ -19,6 +19,7 @@ mod neighbour;
 mod path_mtu;
 mod pcap;
 mod public;
+mod qos;
 mod reload;
 mod workers;
 

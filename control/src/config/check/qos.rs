@@ -21,7 +21,7 @@ const BURST_MAX: u64 = 1 << 30;
 /// Least burst when none is given.
 const BURST_DEFAULT_MIN: u64 = 64 << 10;
 /// So many bursts of default size are a second's worth.
-const BURSTS_PER_S: u64 = 20;
+const BURSTS_PER_S: u64 = 10;
 /// Packets that may pass at once: a tenth of a second's worth, and no fewer than this.
 const PACKETS_MIN: u64 = 64;
 const PPS_BURSTS_PER_S: u64 = 10;

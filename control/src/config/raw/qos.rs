@@ -44,7 +44,7 @@ pub struct RawQos {
     /// Most packets per second that go out.
     #[schemars(range(min = 1, max = r::PPS_MAX))]
     pub outbound_pps: Option<u64>,
-    /// What may pass at once after a pause, of each direction, as in 256KiB (B, kB, MB, KiB or MiB). 50 ms at the rate and no less
+    /// What may pass at once after a pause, of each direction, as in 256KiB (B, kB, MB, KiB or MiB). 100 ms at the rate and no less
     /// than 64KiB when left out.
     #[schemars(extend("format" = "size"))]
     pub burst: Option<String>,
