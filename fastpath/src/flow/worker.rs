@@ -46,6 +46,11 @@ pub struct FlowWorker {
 pub struct Hit<'a>(&'a Record);
 
 impl Hit<'_> {
+    /// All that is done with the flow's packets.
+    pub fn program(&self) -> Program {
+        self.0.program()
+    }
+
     /// Whether it is the entry of this key.
     #[inline(always)]
     pub fn is_of(&self, key: &FlowKey) -> bool {

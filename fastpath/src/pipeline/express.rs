@@ -117,6 +117,9 @@ impl<B: Buffer> Engine<B> {
         if packet.decided == Decided::ByEntry {
             let hit = self.flows.hit(packet.candidate);
             hit.touch_open(packet.len, round.now.tick(), packet.tcp);
+            if !hit.policers().is_none() && !self.passes(round.tables, round.now, packet, hit) {
+                return Some(self.policed(packet));
+            }
             let translation = hit.translation();
             if !translation.is_none()
                 && !translate::translate_common(bytes, packet.key.protocol(), translation.rewrite())
@@ -134,6 +137,17 @@ impl<B: Buffer> Engine<B> {
         Some(Taken::Sent(lane.port))
     }
 
+    /// A packet that a rate limit refused; it is counted as far as it came.
+    #[cold]
+    #[inline(never)]
+    fn policed(&self, packet: &Express) -> Taken {
+        self.counters.event(Event::FlowHit);
+        if let Some(net) = self.counters.nets.get(packet.key.net().index()) {
+            net.ingress.add(packet.len.into());
+        }
+        Taken::Dropped(DropReason::Policed)
+    }
+
     /// By the entry of its flow, if the candidate is that and up to date.
     #[inline(always)]
     fn direct_by_entry(&self, packet: &mut Express) {
@@ -141,8 +155,7 @@ impl<B: Buffer> Engine<B> {
         let (generation, next) = hit.decision();
         let (egress, from_vtep) = hit.way();
         let current = generation == packet.generation && from_vtep == packet.vtep;
-        // Rate limits are for the general way.
-        if hit.is_of(&packet.key) && current && hit.policers().is_none() {
+        if hit.is_of(&packet.key) && current {
             (packet.egress, packet.next) = (egress, next);
             self.neighbours.prefetch(next);
         }

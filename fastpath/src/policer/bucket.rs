@@ -129,6 +129,7 @@ impl Bucket {
         u64::try_from(level).unwrap_or(u64::MAX)
     }
 
+    #[inline(always)]
     fn slot(&self, worker: usize) -> &Slot {
         // A worker beyond the number that the bucket was made for is none that there is.
         &self.slots[worker.min(self.slots.len() - 1)]
@@ -148,10 +149,23 @@ impl Bucket {
             && slot.credit[PACKETS].get() >= costs[PACKETS]
     }
 
+    /// Takes a packet through this bucket alone, if the worker has the credit already.
+    #[inline(always)]
+    pub(super) fn pay(&self, worker: usize, ip_len: u16) -> bool {
+        let (slot, costs) = (self.slot(worker), self.costs(ip_len));
+        let covered = self.covers(slot, costs);
+        if covered {
+            self.spend(slot, costs, ip_len);
+        }
+        covered
+    }
+
+    /// What [`Bucket::covers`] covers.
     #[inline(always)]
     fn spend(&self, slot: &Slot, costs: [u64; 2], ip_len: u16) {
-        for (credit, cost) in slot.credit.iter().zip(costs) {
-            credit.set(credit.get().saturating_sub(cost));
+        slot.credit[BITS].set(slot.credit[BITS].get() - costs[BITS]);
+        if costs[PACKETS] != 0 {
+            slot.credit[PACKETS].set(slot.credit[PACKETS].get() - costs[PACKETS]);
         }
         slot.passed.packets.add(1);
         slot.passed.bytes.add(self.limits.count.of(ip_len));

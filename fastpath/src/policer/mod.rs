@@ -85,6 +85,17 @@ pub struct Chain {
     pub inbound: ArrayVec<BucketId, 2>,
 }
 
+impl Chain {
+    /// Of packets whose address on this side is the public one.
+    #[inline(always)]
+    fn of(&self, side: Side) -> &[BucketId] {
+        match side {
+            Side::Source => &self.outbound,
+            Side::Destination => &self.inbound,
+        }
+    }
+}
+
 /// All buckets of a generation of the tables.
 #[derive(Clone, Debug, Default)]
 pub struct Policing {
@@ -107,15 +118,22 @@ impl Policing {
         self.buckets.get(usize::from(id))?.as_ref()
     }
 
+    /// Takes a packet through the bucket of `policers` where that is one, and worker `worker` has the credit. False where nothing
+    /// was done, and [`pass`] must say. The public address of its packets is on this side.
+    #[inline(always)]
+    pub fn pass_at_once(&self, policers: Policers, side: Side, worker: usize, ip_len: u16) -> bool {
+        let Some(chain) = self.chains.get(policers.chain()) else { return false };
+        match (chain.of(side), policers.has_nics()) {
+            ([id], false) => self.bucket(*id).is_some_and(|bucket| bucket.pay(worker, ip_len)),
+            _ => false,
+        }
+    }
+
     /// The buckets of a chain, for packets whose address on this side is the public one.
     #[inline(always)]
     pub fn chain(&self, policers: Policers, side: Side) -> impl Iterator<Item = &Bucket> {
         let chain = self.chains.get(policers.chain());
-        let ids = chain.map(|chain| match side {
-            Side::Source => &chain.outbound[..],
-            Side::Destination => &chain.inbound[..],
-        });
-        ids.unwrap_or_default().iter().filter_map(|id| self.bucket(*id))
+        chain.map(|chain| chain.of(side)).unwrap_or_default().iter().filter_map(|id| self.bucket(*id))
     }
 }
 
