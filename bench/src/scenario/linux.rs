@@ -63,7 +63,13 @@ pub fn linux(name: Name, parameters: &Parameters) -> Option<Linux> {
             made.tunnel(Side::Senders);
             made.world();
         }
-        Name::Ip4 | Name::Session | Name::Eip | Name::PfIn | Name::LbIn => return None,
+        Name::Ip4
+        | Name::Session
+        | Name::Eip
+        | Name::PfIn
+        | Name::LbIn
+        | Name::VxlanSnatQos
+        | Name::PfInQos => return None,
     }
     Some(made)
 }
@@ -133,7 +139,7 @@ mod tests {
     fn what_the_kernel_cannot_show_has_no_configuration() {
         let usual = Parameters::default();
         let has = Name::ALL.map(|name| linux(name, &usual).is_some());
-        assert_eq!(has, [true, false, true, true, true, true, false, false, false]);
+        assert_eq!(has, [true, false, true, true, true, true, false, false, false, false, false]);
         assert_eq!(linux(Name::Ip4, &Parameters { routes: 2, ..usual }), None);
     }
 

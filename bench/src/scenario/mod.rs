@@ -7,6 +7,7 @@ mod linux;
 mod name;
 mod packet;
 mod pf_in;
+mod qos;
 mod snat;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use anyhow::{Result, bail};
 
 use super::{
-    Load, Scenario, eip::Eip, ip4::Ip4, lb_in::LbIn, pf_in::PfIn, snat::Snat, vpc::Vpc, vxlan::Vxlan,
+    Load, Scenario, eip::Eip, ip4::Ip4, lb_in::LbIn, pf_in::PfIn, qos::Limited, snat::Snat, vpc::Vpc,
+    vxlan::Vxlan,
 };
 use crate::traffic::{FrameSize, Popularity};
 
@@ -30,11 +31,15 @@ pub enum Name {
     PfIn,
     /// IP → load balancer → VXLAN.
     LbIn,
+    /// [`Name::VxlanSnat`] with rate limits of the public addresses.
+    VxlanSnatQos,
+    /// [`Name::PfIn`] with rate limits of the public address.
+    PfInQos,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Name; 9] = [
+    pub const ALL: [Name; 11] = [
         Name::Ip4,
         Name::Session,
         Name::VxlanVxlan,
@@ -44,6 +49,8 @@ impl Name {
         Name::Eip,
         Name::PfIn,
         Name::LbIn,
+        Name::VxlanSnatQos,
+        Name::PfInQos,
     ];
 
     /// As on the command line and in reports.
@@ -58,6 +65,8 @@ impl Name {
             Name::Eip => "eip",
             Name::PfIn => "pf-in",
             Name::LbIn => "lb-in",
+            Name::VxlanSnatQos => "vxlan-snat+qos",
+            Name::PfInQos => "pf-in+qos",
         }
     }
 
@@ -81,6 +90,8 @@ impl Name {
             Name::Eip => Arc::new(Eip { load, vpc }),
             Name::PfIn => Arc::new(PfIn { load, vpc }),
             Name::LbIn => Arc::new(LbIn::new(load, vpc)),
+            Name::VxlanSnatQos => Arc::new(Limited { load, inner: Name::VxlanSnat.with(parameters) }),
+            Name::PfInQos => Arc::new(Limited { load, inner: Name::PfIn.with(parameters) }),
         }
     }
 }
@@ -102,7 +113,7 @@ impl FromStr for Name {
         if let Some((name, service)) = text.split_once('+')
             && all.contains(&name)
         {
-            bail!("there is no service {service:?} to switch on beside {name} yet");
+            bail!("there is no service {service:?} to switch on beside {name}");
         }
         bail!("there is no such scenario; there are {}", all.join(", "))
     }

@@ -66,7 +66,7 @@ fn translation_without_flow_entries_is_refused() {
 #[test]
 fn a_session_has_two_entries_and_a_flow_one() {
     for (name, entries) in
-        [(Name::Session, 1), (Name::Eip, 1), (Name::VxlanSnat, 2), (Name::PfIn, 2), (Name::LbIn, 2)]
+        [(Name::Session, 1), (Name::Eip, 1), (Name::VxlanSnat, 2), (Name::PfInQos, 2), (Name::LbIn, 2)]
     {
         let scenario = name.with(&SMALL);
         let mut replay = replay(&scenario, 32);
@@ -106,7 +106,7 @@ fn a_frame_with_any_byte_changed_fails_the_check() {
 #[test]
 fn a_name_that_does_not_exist_says_what_does() {
     let told = |text: &str| text.parse::<Name>().unwrap_err().to_string();
-    assert!(told("vxlan-snat+qos").contains("\"qos\""), "{}", told("vxlan-snat+qos"));
+    assert!(told("vxlan-snat+lb").contains("\"lb\""), "{}", told("vxlan-snat+lb"));
     assert!(told("nothing").contains("ip4, session, vxlan-vxlan"), "{}", told("nothing"));
     for name in Name::ALL {
         assert_eq!(name.as_str().parse::<Name>().unwrap(), name);
