@@ -158,6 +158,49 @@ fn translated(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
     ])
 }
 
+/// What clients say where `red` has listeners and a rate limit; `BALANCE` of `tests/src/fuzz/world.rs` says which.
+fn balanced(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
+    const BALANCE: &[u8] = &[0xc9];
+    const END: &[u8] = &[0x7f, 0x7f, 0xff];
+    /// The last frame 128 times more; with another byte of its client's port each time.
+    const AGAIN: [u8; 3] = [0xee, 0, 0];
+    const OTHERS: [u8; 3] = [0xee, 35, 1];
+    let says = |ip: &str, inner: &str| -> Result<Vec<u8>> {
+        let who = gateway.stranger("public", ip, None);
+        frame_step(u8::try_from(who.port.0)?, &packet::frame(&who.sends(&inner.replace("SRC", ip)))?)
+    };
+    let world = |packets: &[&str]| -> Result<Vec<u8>> {
+        let said = packets.iter().map(|packet| says("203.0.113.1", packet));
+        Ok(said.collect::<Result<Vec<_>>>()?.concat())
+    };
+    Ok(vec![
+        // Connections, more than listener and backends take; segments of none, more than are answered.
+        [
+            BALANCE,
+            &world(&["udp SRC:1 > 203.0.113.93:53", "udp SRC:2 > 203.0.113.93:53"])?,
+            &world(&["udp SRC:3 > 203.0.113.93:53", "udp SRC:4 > 203.0.113.93:53"])?,
+            &says("203.0.113.50", "udp SRC:5 > 203.0.113.93:53")?,
+            &world(&["tcp SRC:1 > 203.0.113.93:53 S", "tcp SRC:2 > 203.0.113.93:53 S"])?,
+            &world(&["tcp SRC:3 > 203.0.113.93:53 S", "tcp SRC:4 > 203.0.113.93:179 S"])?,
+            &world(&["tcp SRC:5 > 203.0.113.93:53 A"])?,
+            &OTHERS,
+            &OTHERS,
+            END,
+        ]
+        .concat(),
+        // More bytes than the rate lets through, by both ways, and after the rate is gone.
+        [
+            BALANCE,
+            &world(&["udp SRC:1 > 203.0.113.93:53 len=400"])?,
+            &AGAIN,
+            &[0x7f, 0xc0],
+            &world(&["udp SRC:1 > 203.0.113.93:53 len=400"])?,
+            END,
+        ]
+        .concat(),
+    ])
+}
+
 fn main() -> Result<()> {
     let gateway = Gateway::alone(SITE, 1);
     let mut steps = Vec::new();
@@ -181,6 +224,7 @@ fn main() -> Result<()> {
     }
     steps.extend(STORIES.iter().map(|story| story.to_vec()));
     steps.extend(translated(&gateway)?);
+    steps.extend(balanced(&gateway)?);
     for (at, step) in steps.iter().enumerate() {
         save("pipeline", at, step)?;
     }

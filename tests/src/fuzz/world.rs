@@ -343,6 +343,7 @@ fn parse_configs() -> Vec<Config> {
         format!("{small}  - {{ public_network: public, destination: 198.51.100.0/24, via_vpc: red }}\n"),
         format!("{}{SERVICES}", small.replace("  limits:", LOG)),
         format!("{}{SERVICES}", small.replace("- { id: red }", QUOTAS)),
+        format!("{small}{BALANCE}"),
     ];
     let tiny = |text: &String| {
         let mut config = config::parse(text).unwrap_or_else(|problems| panic!("{problems}"));
@@ -371,6 +372,31 @@ eips:
 port_forwards:
   - { id: tcp, vip: shared, protocol: tcp, ports: 1-512, vpc: red, address: 10.1.1.7 }
   - { id: udp, vip: shared, protocol: udp, ports: 1-512, vpc: red, address: 10.1.2.9, allowed_cidr: 203.0.113.0/26 }
+";
+/// Listeners that take little, and a rate that is soon used up.
+const BALANCE: &str = "
+vips:
+  - { id: shared, public_network: public, address: 203.0.113.93 }
+load_balancers:
+  - id: lb
+    vip: shared
+    listeners:
+      - id: dns
+        protocol: udp
+        port: 53
+        max_connections: 3
+        access: { policy: deny, cidrs: [203.0.113.50/32] }
+        persistence: { kind: source, timeout_s: 10 }
+        backends: [{ vpc: red, address: 10.1.1.7 }, { vpc: red, address: 10.1.2.9 }]
+      - id: web
+        protocol: tcp
+        port: 53
+        algorithm: leastconn
+        dead_sessions: reset
+        backends: [{ vpc: red, address: 10.1.1.7, max_connections: 1 }, { vpc: red, address: 10.1.2.9, max_connections: 1 }]
+      - { id: shut, protocol: tcp, port: 179, backends: [{ vpc: red, address: 10.1.1.7, drain: true }] }
+qos:
+  - { id: slow, vip: shared, inbound: 8kbit/s, outbound: 8kbit/s, burst: 16KiB }
 ";
 const LOG: &str = "  nat_log: { file: /dev/null, sessions: true }\n  limits:";
 const QUOTAS: &str = "- { id: red, quotas: { sessions: 6, vm_sessions: 4, new_sessions_per_second: 5, vm_new_sessions_per_second: 3 } }";
