@@ -151,7 +151,9 @@ fn http_and_https_are_answered_by_all_backends() {
     let content = numbered(2 << 20);
     world.servers.iter().for_each(|server| server.offer("file", &content).unwrap());
     assert_eq!(curl(&internet.server, "https://203.0.113.93/file", "-k").unwrap(), content);
-    assert!(site.gateway.show("lb http").unwrap().contains("192.168.20.154:80"));
+    // The gateway asks the proxy for its counters once a second.
+    let shown = || site.gateway.show("lb http").unwrap().contains("192.168.20.154:80").then_some(());
+    wait_for("the counters of the proxy", shown).unwrap();
 }
 
 #[test]

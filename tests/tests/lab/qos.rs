@@ -97,8 +97,8 @@ fn stream(
 #[test]
 fn tcp_gets_its_rate_through_a_vip_and_a_port_both_ways() {
     let Some((internet, site)) = site_with(json!([
-        {"id": "vip", "vip": "shared", "inbound": "100Mbit/s", "outbound": "100Mbit/s"},
-        {"id": "port", "vip": "shared", "port": 5201, "inbound": "40Mbit/s", "outbound": "30Mbit/s", "burst": "500kB"},
+        {"id": "vip", "vip": "shared", "inbound": "100Mbit/s", "outbound": "100Mbit/s", "burst": "2500kB"},
+        {"id": "port", "vip": "shared", "port": 5201, "inbound": "40Mbit/s", "outbound": "30Mbit/s", "burst": "1MB"},
     ])) else {
         return;
     };
