@@ -241,12 +241,6 @@ impl Common {
     pub const fn source(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits((self.addresses >> 32) as u32)
     }
-
-    /// To whom.
-    #[inline(always)]
-    pub const fn destination(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.addresses as u32)
-    }
 }
 
 /// Reads the header of a packet that an ICMP error quotes, of which only the first bytes may be there: version, lengths
