@@ -12,7 +12,7 @@ AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 # Of the fuzz targets: address or none. Each has a build of its own.
 SANITIZER ?= address
 
-.PHONY: help deps deps-build build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
+.PHONY: help deps deps-build deps-peers build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -21,6 +21,9 @@ deps: ## install what the build and the tests need (Debian packages, Rust compon
 
 deps-build: ## install what the build and the demo need
 	@deploy/install-deps.sh build
+
+deps-peers: ## install what `make bench` measures beside us: dpdk-testpmd, OVS-DPDK
+	@deploy/install-deps.sh peers
 
 build: deps-build ## build the gateway, target/release/tidegate
 	$(CARGO) $(LTO) build --release -p tidegate-control

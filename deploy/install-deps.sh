@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the build and the tests need and is not there yet: Debian packages, Rust components, cargo-deny.
 # Runs again without harm, asks nothing, and touches the network only when something is missing.
-#   install-deps.sh [build|all]     build: what `make build` and `make demo` need; all (default): the checks too
+#   install-deps.sh [build|all|peers]   build: what `make build` and `make demo` need; all (default): the checks too;
+#                                       peers: what `make bench` measures beside us
 set -eu
 what=${1:-all}
 
@@ -22,7 +23,15 @@ llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 need=$(missing libdpdk-dev pkg-config iproute2 iputils-ping iperf3 tcpdump ethtool strace curl nftables ca-certificates \
                netcat-openbsd nginx-light haproxy openssl)
 lto=$(missing "clang-$llvm" "lld-$llvm" "llvm-$llvm" "libclang-$llvm-dev")
-[ "$what" = build ] || need="$need$(missing codespell prometheus traceroute socat bind9-dnsutils dnsmasq-base vsftpd valgrind)"
+if [ "$what" = peers ]; then
+    peers=$(missing dpdk-dev openvswitch-switch-dpdk)
+    [ -z "$peers" ] || as_root apt-get update -qq
+    for p in $peers; do
+        if offered "$p"; then need="$need$p "; else echo "no package $p here: the bench does without it"; fi
+    done
+elif [ "$what" != build ]; then
+    need="$need$(missing codespell prometheus traceroute socat bind9-dnsutils dnsmasq-base vsftpd valgrind)"
+fi
 
 if [ -n "$need$lto" ]; then
     export DEBIAN_FRONTEND=noninteractive
@@ -39,6 +48,10 @@ if [ -n "$need$lto" ]; then
     fi
     # shellcheck disable=SC2086 # lists of words
     [ -z "$need$lto" ] || as_root apt-get install -qq -y --no-install-recommends $need $lto
+    # The service that comes with the package would begin at the next start of the machine; the bench starts its own.
+    case " $need" in *" openvswitch-switch-dpdk "*)
+        ! command -v systemctl >/dev/null || as_root systemctl -q disable openvswitch-switch || true ;;
+    esac
 fi
 
 [ "$what" = all ] || exit 0

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use tidegate_bench::interrupt::Undo;
 
 const PATH: &str = "/proc/sys/vm/nr_hugepages";
 const PAGE_MIB: u32 = 2;
@@ -10,7 +11,7 @@ const PAGE_MIB: u32 = 2;
 /// Reserved hugepages; gives back on drop what it took.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    before: u32,
+    _undo: Undo,
 }
 
 impl Reserved {
@@ -19,19 +20,14 @@ impl Reserved {
     /// # Errors
     /// No permission, or not enough memory in one piece.
     pub(crate) fn new(mib: u32) -> Result<Reserved> {
-        let reserved = Reserved { before: read()? };
-        let wanted = reserved.before + mib.div_ceil(PAGE_MIB);
+        let before = read()?;
+        // Nobody is there to be told; what stays is visible in /proc/meminfo.
+        let reserved = Reserved { _undo: Undo::new(move || drop(write(before))) };
+        let wanted = before + mib.div_ceil(PAGE_MIB);
         write(wanted)?;
         let got = read()?;
         ensure!(got >= wanted, "{wanted} hugepages were wanted, the kernel gives {got}; ask for less");
         Ok(reserved)
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        // Nobody is there to be told; what stays is visible in /proc/meminfo.
-        let _ = write(self.before);
     }
 }
 

@@ -16,6 +16,7 @@ pub mod document;
 pub mod fragment;
 pub mod gateway;
 pub mod instructions;
+pub mod interrupt;
 pub mod latency;
 pub mod machine;
 pub mod measurement;

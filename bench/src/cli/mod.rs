@@ -28,7 +28,7 @@ enum Command {
     Table(table::Table),
     /// Measures scenarios. Several values of an option are measured in turn, round by round.
     Run(Box<run::Run>),
-    /// Measures scenarios beside others in one run: dpdk-testpmd as the floor, the Linux kernel (root).
+    /// Measures scenarios beside others in one run: dpdk-testpmd as the floor, OVS-DPDK and the Linux kernel (root).
     #[cfg(feature = "peers")]
     Peers(peers::Peers),
     /// Writes the frames of a scenario to a capture file, to give them to something else.

@@ -6,6 +6,7 @@ use tidegate_bench::{
     measurement::{Subject, measure},
     peer::{
         linux::{self, Linux},
+        ovs::{self, Ovs},
         testpmd::{self, Mode, Testpmd},
     },
     report,
@@ -18,10 +19,12 @@ use super::options::{Measuring, On, Places, Source, Subjects};
 /// What is measured where nothing is named.
 pub(super) const MAIN: [Name; 5] = [Name::Ip4, Name::VxlanVxlan, Name::VxlanIp, Name::Snat, Name::VxlanSnat];
 const BURST: usize = 32;
+/// Enough for an OVS of each of them.
+pub(super) const HUGEPAGES_MIB: u32 = MAIN.len() as u32 * ovs::MEMORY_MIB;
 
 #[derive(Debug, Args)]
 pub(super) struct Peers {
-    /// What to measure; without it what the kernel can do too: ip4, vxlan-vxlan, vxlan-ip, snat, vxlan-snat.
+    /// What to measure; without it what all peers can do: ip4, vxlan-vxlan, vxlan-ip, snat, vxlan-snat.
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Name>,
     /// Flows (directions), sent in random order.
@@ -74,6 +77,15 @@ pub(super) fn peers(
         }
     } else {
         eprintln!("{name}: without dpdk-testpmd, which is not installed (Debian: apt-get install dpdk-dev)");
+    }
+    if let Some(why) = ovs::cannot(name, parameters) {
+        eprintln!("{name}: without OVS-DPDK, {why}");
+    } else if !ovs::is_there() {
+        eprintln!("{name}: without OVS-DPDK, which is not installed (`make deps-peers`)");
+    } else if nix::unistd::geteuid().is_root() {
+        peers.push(Box::new(Ovs::new(name, parameters, (cpu ^ 1, cpu))?));
+    } else {
+        eprintln!("{name}: without OVS-DPDK, which needs root for a namespace");
     }
     if !linux::can(name, parameters) {
         eprintln!("{name}: without the Linux kernel, which has nothing like it here");

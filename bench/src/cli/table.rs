@@ -61,7 +61,7 @@ pub(super) struct Table {
     /// Leaves the counting of instructions out.
     #[arg(long)]
     no_instructions: bool,
-    /// Measures in turn with these also dpdk-testpmd and the Linux kernel (root), for the scenarios that they know.
+    /// Measures in turn with these also dpdk-testpmd, OVS-DPDK and the Linux kernel (root), for the scenarios that they know.
     #[cfg(feature = "peers")]
     #[arg(long)]
     peers: bool,
@@ -73,7 +73,9 @@ impl Table {
     pub(super) fn run(&self) -> Result<()> {
         // Without root there are none, and the table says so.
         let _hugepages = match self.measuring.hugepages {
-            None if self.on == On::Dpdk => Reserved::new(HUGEPAGES_MIB).ok(),
+            None if self.on == On::Dpdk => {
+                Reserved::new(HUGEPAGES_MIB + self.peers_mib()).or_else(|_| Reserved::new(HUGEPAGES_MIB)).ok()
+            }
             _ => None,
         };
         let (_asked_for, machine) = self.measuring.begin()?;
@@ -86,6 +88,16 @@ impl Table {
         }
         self.measuring.show(machine, rows, report::main_table)
     }
+
+    /// Of hugepages for peers.
+    fn peers_mib(&self) -> u32 {
+        #[cfg(feature = "peers")]
+        if self.peers {
+            return super::peers::HUGEPAGES_MIB;
+        }
+        0
+    }
+
     fn subjects(&self, places: &Places) -> Result<Vec<Box<dyn Subject>>> {
         let of = |flows| Parameters { flows, ..Parameters::default() };
         let mut subjects = Vec::new();

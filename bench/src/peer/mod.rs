@@ -1,7 +1,8 @@
-//! Others with the same packets, in turn with ours: `dpdk-testpmd`, which only moves frames and is the floor, and the
-//! forwarding of the Linux kernel. Each is a subject like ours.
+//! Others with the same packets, in turn with ours: `dpdk-testpmd`, which only moves frames and is the floor, Open vSwitch on
+//! DPDK, and the forwarding of the Linux kernel. Each is a subject like ours.
 
 pub mod linux;
+pub mod ovs;
 pub mod testpmd;
 
 use crate::{

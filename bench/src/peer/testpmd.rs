@@ -15,6 +15,7 @@ use dpdk_sys::eal::free_hugepages_mib;
 
 use crate::{
     capture, cycles,
+    interrupt::Scratch,
     measurement::{Label, Length, Outcome, Sample, Subject},
     scenario::{Name, Parameters},
     traffic::Traffic,
@@ -64,7 +65,7 @@ pub struct Testpmd {
     cpus: (usize, usize),
     received: u64,
     sent: u64,
-    _dir: tempfile::TempDir,
+    _scratch: Scratch,
 }
 
 impl Testpmd {
@@ -73,11 +74,11 @@ impl Testpmd {
     /// # Errors
     /// The capture cannot be written.
     pub fn new(name: Name, parameters: &Parameters, mode: Mode, cpus: (usize, usize)) -> Result<Testpmd> {
-        let dir = tempfile::tempdir().context("a directory for the capture")?;
-        let path = dir.path().join("frames.pcap");
+        let scratch = Scratch::new()?;
+        let path = scratch.path().join("frames.pcap");
         let frames = capture::write(&path, &Traffic::new(&*name.with(parameters))?)?;
         let label = super::label(name, parameters, &format!("testpmd {}", mode.word()), "mbuf", 32);
-        Ok(Testpmd { label, mode, path, frames, cpus, received: 0, sent: 0, _dir: dir })
+        Ok(Testpmd { label, mode, path, frames, cpus, received: 0, sent: 0, _scratch: scratch })
     }
 
     fn run(&self, seconds: f64) -> Result<String> {

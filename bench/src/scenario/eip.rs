@@ -26,7 +26,7 @@ pub(super) struct Eip {
 }
 
 /// The public address of the `n`th VM, in 198.18.0.0/15.
-const fn public(n: u32) -> Ipv4Addr {
+pub(super) const fn public(n: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0xc612_0000 + n)
 }
 

@@ -25,7 +25,9 @@ const NEXT_HOPS: u32 = 16;
 const ROUTES_MAX: u32 = 1_000_000;
 /// Hosts that send.
 const SOURCES: u32 = 200;
-const GATEWAY_MACS: [MacAddr; 2] = [MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::new([2, 0, 0, 0, 0, 2])];
+/// Ours, on the ports where frames arrive and where they leave.
+pub(super) const GATEWAY_MACS: [MacAddr; 2] =
+    [MacAddr::new([2, 0, 0, 0, 0, 1]), MacAddr::new([2, 0, 0, 0, 0, 2])];
 
 /// The scenario and its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +41,8 @@ fn source(n: u32) -> Host {
     Host::new(1, 0, 1 + (n % SOURCES) as u8)
 }
 
-fn next_hop(n: u32) -> Host {
+/// The next hop of the `n`th route.
+pub(super) fn next_hop(n: u32) -> Host {
     Host::new(2, 0, 1 + (n % NEXT_HOPS) as u8)
 }
 

@@ -5,6 +5,7 @@ mod ip4;
 mod lb_in;
 mod linux;
 mod name;
+mod ovs;
 mod packet;
 mod pf_in;
 mod qos;
@@ -21,6 +22,7 @@ use tidegate_fastpath::{nat::NatLimits, types::PortId};
 pub use self::{
     linux::{Linux, linux},
     name::{Name, Parameters},
+    ovs::{Ovs, ovs},
 };
 use crate::{
     gateway::Gateway,

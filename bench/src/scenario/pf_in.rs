@@ -22,11 +22,11 @@ use crate::{
     oracle::{self, Expected, Replaced},
 };
 
-const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
+pub(super) const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 /// The public port of the first VM.
-const FIRST_PORT: u16 = 2000;
+pub(super) const FIRST_PORT: u16 = 2000;
 /// Where the VMs listen.
-const INNER_PORT: u16 = 53;
+pub(super) const INNER_PORT: u16 = 53;
 
 /// The scenario and its parameters; each flow is a session.
 #[derive(Clone, Copy, Debug)]

@@ -23,6 +23,8 @@ use crate::{
 const VIPS: u8 = 40;
 /// The last octet of the first one.
 const FIRST_VIP: u8 = 100;
+/// The pool as others write it: addresses and ports.
+pub(super) const RANGE: &str = "203.0.113.100-203.0.113.139:1024-65535";
 /// Ports of one VM, in blocks.
 const BLOCKS_PER_VM: u16 = 1_000;
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{gateway::Builder, oracle::Tunnel};
 
 const UDP_PORT: u16 = 4789;
-const OUR_VTEP: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
+pub(super) const OUR_VTEP: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
 pub(super) const OUR_UNDERLAY_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
 /// Largest packet of the tenants' networks, and of the underlay.
 const MTU: u32 = 9000;
