@@ -3,12 +3,15 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use tidegate_tests::lab::{
-    Internet, Lab, Site, Vm, internet,
+    Internet, Lab, Netns, Site, Vm, internet,
+    limit::Limit,
     probe::{Capture, iperf3, ping},
     service::{Web, curl_text, nc_listen, nc_say},
     site::{self, OWN, SHARED},
+    wait_for,
 };
 
 const PICTURE: &str = r#"
@@ -16,7 +19,9 @@ const PICTURE: &str = r#"
      web 192.168.20.154  VNI 222  on host1              web2 192.168.20.154  VNI 300  on host2
      app 192.168.21.10   VNI 223  on host2              app2 192.168.21.10   VNI 301  on host1
      db  192.168.22.10   VNI 224  on host1
-     203.0.113.93  SNAT of vpc-1; TCP 2222, 2223, 2224 to port 23 of web, app, db
+     203.0.113.93  SNAT of vpc-1; TCP 2222, 2223, 2224 to port 23 of web, app, db;
+                   TCP 2300 by turns to port 23, TCP 8000 to port 80 of web, app, db;
+                   5201 to web; 40 Mbit/s each way, of which UDP 5201 gets 10
      203.0.113.94  of app alone
 
    +---------------------+                                        +------------------------+
@@ -97,7 +102,7 @@ fn demo() -> Result<bool> {
     let start = Instant::now();
     let lab = Lab::new()?;
     println!("{PICTURE}");
-    let mut site = Site::new(lab, &site::config_with_services())?;
+    let mut site = Site::new(lab, &config())?;
     let internet = Internet::behind(&site)?;
     println!("The gateway runs in namespace {}. Its ports:\n", site.gateway.netns().name());
     println!("{}", site.gateway.show("ports")?);
@@ -112,16 +117,50 @@ fn demo() -> Result<bool> {
     Ok(held)
 }
 
+/// The site with a load balancer and rate limits on the shared address.
+fn config() -> Value {
+    let mut config = site::config_with_services();
+    let listener = |id: &str, port: u16, to: u16| {
+        let backends = ["192.168.20.154", "192.168.21.10", "192.168.22.10"];
+        let backends = backends.map(|address| json!({"vpc": "vpc-1", "address": address, "port": to}));
+        json!({"id": id, "protocol": "tcp", "port": port, "backends": backends})
+    };
+    let mut web = listener("web", 8000, 80);
+    web["health_check"] =
+        json!({"kind": "tcp", "interval_s": 1, "timeout_s": 1, "healthy": 1, "unhealthy": 1});
+    config["load_balancers"] =
+        json!([{"id": "lb", "vip": "shared", "listeners": [listener("nc", 2300, 23), web]}]);
+    let forwards = ["tcp", "udp"].map(|protocol| {
+        json!({"id": format!("iperf-{protocol}"), "vip": "shared", "protocol": protocol, "ports": 5201, "vpc": "vpc-1",
+            "address": "192.168.20.154"})
+    });
+    config["port_forwards"].as_array_mut().into_iter().for_each(|all| all.extend(forwards.clone()));
+    config["qos"] = json!([
+        {"id": "vip", "vip": "shared", "inbound": "40Mbit/s", "outbound": "40Mbit/s"},
+        {"id": "udp", "vip": "shared", "port": 5201, "protocol": "udp", "inbound": "10Mbit/s"},
+    ]);
+    config
+}
+
 fn look(site: &mut Site, internet: &Internet, table: &mut Table) -> Result<()> {
+    // The listener's checks find them at once, so that nothing waits for that later.
+    let _servers = [Web::start(site.web.netns(), "web")?, Web::start(site.app.netns(), "app")?];
+    let db = Web::start(site.db.netns(), "db")?;
     inside_a_vpc(site, table)?;
     between_vpcs(site, table)?;
     blackhole(site, table)?;
     public_addresses(site, internet, table)?;
     port_forwards(site, internet, table)?;
+    messages(site, internet, table)?;
+    requests(site, internet, db, table)?;
+    rate_limits(site, internet, table)?;
     stream(site, table)?;
     books(site, table)?;
     println!("Its routes for vpc-1:\n\n{}", site.gateway.show("routes vpc-1")?);
     println!("Who has what of its public addresses:\n\n{}", site.gateway.show("vips")?);
+    println!("Its listeners and their backends:\n\n{}", site.gateway.show("lb listeners")?);
+    println!("{}", site.gateway.show("lb backends")?);
+    println!("Its rate limits:\n\n{}", site.gateway.show("qos")?);
     println!("Why packets were dropped:\n\n{}", site.gateway.show("drops")?);
     ends(site, table)
 }
@@ -222,14 +261,110 @@ fn port_forwards(site: &Site, internet: &Internet, table: &mut Table) -> Result<
     Ok(())
 }
 
+/// The walk of the seed article goes on: the same port of the public address for all three messages.
+fn messages(site: &Site, internet: &Internet, table: &mut Table) -> Result<()> {
+    let vms = [&site.web, &site.app, &site.db];
+    let mut listening = Vec::new();
+    for vm in vms {
+        listening.push(nc_listen(vm.netns(), 23)?);
+    }
+    for n in 1..=3 {
+        nc_say(&internet.neighbour, SHARED, 2300, &format!("hello {n}"))?;
+    }
+    let mut heard = Vec::new();
+    for (vm, mut nc) in vms.into_iter().zip(listening) {
+        nc.wait()?;
+        heard.push(format!("{} {}", vm.name(), nc.text().trim_start_matches("hello ")));
+    }
+    let (seen, expected) = (heard.join(", "), "web 1, app 2, db 3");
+    let ok = seen == expected;
+    table.row(format!("nc {SHARED} 2300 three times: who hears which message"), expected, seen, ok);
+    let opened = vms.map(|vm| backend(site, "nc", vm).map(|row| row["opened"].to_string()));
+    let opened = opened.into_iter().collect::<Result<Vec<_>>>()?.join(", ");
+    let ok = opened == "1, 1, 1";
+    table.row("show lb backends: connections of web, app, db", "1, 1, 1", opened, ok);
+    Ok(())
+}
+
+/// A row of `show lb backends`.
+fn backend(site: &Site, listener: &str, vm: &Vm) -> Result<Value> {
+    let rows = site.gateway.json("lb backends")?;
+    let is = |row: &&Value| row["listener"] == json!(listener) && row["address"] == json!(vm.address());
+    let row = rows.as_array().and_then(|rows| rows.iter().find(is)).cloned();
+    row.with_context(|| format!("{} is a backend of {listener}", vm.name()))
+}
+
+/// Three web servers behind one address, of which that of db is killed.
+fn requests(site: &Site, internet: &Internet, db: Web, table: &mut Table) -> Result<()> {
+    let state = |vm: &Vm, wanted: &str| {
+        wait_for(&format!("{} to be {wanted}", vm.name()), || {
+            backend(site, "web", vm).ok().filter(|row| row["state"] == json!(wanted))
+        })
+    };
+    for vm in [&site.web, &site.app, &site.db] {
+        state(vm, "up")?;
+    }
+    let url = format!("http://{SHARED}:8000/name");
+    let what = format!("six curls of {SHARED}:8000, who answers");
+    let expected = "2 web, 2 app, 2 db, 0 fail";
+    let seen = answers(&internet.server, &url);
+    table.row(what.clone(), expected, seen.as_str(), seen == expected);
+    let killed = Instant::now();
+    drop(db);
+    let row = state(&site.db, "down")?;
+    let reason = row["reason"].as_str().unwrap_or("no reason");
+    let seen = format!("down after {:.1} s: {reason}", killed.elapsed().as_secs_f64());
+    table.row("nginx of db is killed, show lb backends", "down", seen, true);
+    let expected = "3 web, 3 app, 0 db, 0 fail";
+    let seen = answers(&internet.server, &url);
+    table.row(what, expected, seen.as_str(), seen == expected);
+    Ok(())
+}
+
+/// Who answered of six requests.
+fn answers(client: &Netns, url: &str) -> String {
+    let answers: Vec<_> = (0..6).map(|_| curl_text(client, url)).collect();
+    let of = |name: &str| answers.iter().flatten().filter(|answer| *answer == name).count();
+    let failed = answers.iter().filter(|answer| answer.is_err()).count();
+    format!("{} web, {} app, {} db, {failed} fail", of("web"), of("app"), of("db"))
+}
+
+/// A VIP with a rate, and one of its ports with a lower one. Both are measured at the bucket, by its own clock.
+fn rate_limits(site: &Site, internet: &Internet, table: &mut Table) -> Result<()> {
+    let (web, server) = (site.web.netns(), &internet.server);
+    let vip = Limit { id: "vip", direction: "outbound" };
+    let (tcp, [first, last]) =
+        vip.under_stream(site, (server, web, internet::SERVER), ("-P 4", 2), [500, 1_700])?;
+    // What the burst has left may pass above the rate; more than the rate is never given out. How near TCP comes to it, on cores that
+    // its ends share with the gateway, a test of the lab holds.
+    let [passed, given] = [first.rate_until(&last), first.filled_until(&last)].map(|rate| rate / 1e6);
+    table.row(
+        "iperf3 TCP from web to the server, 40 Mbit/s by the VIP",
+        "above 30 Mbit/s pass, 40 or less given out",
+        format!("{passed:.1} Mbit/s pass, {given:.1} given out, {:.1} arrive", tcp.bits_per_second / 1e6),
+        passed > 30.0 && given < 40.4,
+    );
+    let port = Limit { id: "udp", direction: "inbound" };
+    let (udp, [first, last]) =
+        port.under_stream(site, (web, server, SHARED), ("-u -b 5M -P 4 -l 1200", 1), [200, 850])?;
+    let mbit = first.filled_until(&last) / 1e6;
+    table.row(
+        "iperf3 UDP 20 Mbit/s to web, 10 Mbit/s by the port",
+        "9.9 to 10.1 Mbit/s given out",
+        format!("{mbit:.2} Mbit/s given out, {} of {} dropped", udp.lost, udp.datagrams),
+        (9.9..=10.1).contains(&mbit) && udp.lost > 0,
+    );
+    Ok(())
+}
+
 fn stream(site: &Site, table: &mut Table) -> Result<()> {
-    let tcp = iperf3(site.web.netns(), site.app.netns(), site.web.address(), "-t 2")?;
+    let tcp = iperf3(site.web.netns(), site.app.netns(), site.web.address(), "-t 1")?;
     let (mib, mbit) = (tcp.bytes >> 20, tcp.bits_per_second / 1e6);
     table.row(
-        "iperf3 TCP from app to web, 2 s",
-        "more than 10 MiB",
+        "iperf3 TCP from app to web, 1 s",
+        "more than 5 MiB",
         format!("{mib} MiB, {mbit:.0} Mbit/s"),
-        mib > 10,
+        mib > 5,
     );
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod host;
 pub mod idle;
 pub mod internet;
+pub mod limit;
 pub mod netns;
 pub mod probe;
 pub mod process;
