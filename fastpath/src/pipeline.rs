@@ -441,7 +441,7 @@ impl<B: Buffer> Engine<B> {
             });
         }
         // Nothing above changes the packet, nothing below lets it wait.
-        self.police(tables, now, program, packet)?;
+        self.police(tables, now, program, buffer, packet)?;
         self.translate(program, buffer, packet)?;
         self.hop(egress, program.egress, buffer, packet);
         Ok(encap.put_on(buffer)?)

@@ -16,8 +16,12 @@ use super::{Load, Scenario};
 use crate::gateway::Gateway;
 
 /// More than any machine sends. The clock of a replay may stand still, so the burst is for all of it.
-const LIMITS: Limits =
-    Limits { bits: Some(Rate { per_s: 400_000_000_000, burst: 1 << 44 }), packets: None, count: Count::L3 };
+const LIMITS: Limits = Limits {
+    bits: Some(Rate { per_s: 400_000_000_000, burst: 1 << 44 }),
+    packets: None,
+    count: Count::L3,
+    colouring: None,
+};
 /// More than a bench has.
 const WORKERS: usize = 64;
 

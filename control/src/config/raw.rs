@@ -18,7 +18,7 @@ pub use self::{
     http::{RawCertificate, RawCookie, RawHttp, RawHttpRule, RawRedirect, RawTls},
     log::{RawIpfix, RawNatLog},
     nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
-    qos::RawQos,
+    qos::{RawColour, RawQos},
 };
 
 /// Ranges and defaults of numeric keys: the one place where they stand. The schema, the manual and the check read them.

@@ -224,6 +224,7 @@ fn wanted(schema: &Value) -> String {
         (_, "ports") => "a port or the first and the last, as in 2222 or 2222-2224".into(),
         (_, "rate") => "a rate, as in 100Mbit/s".into(),
         (_, "size") => "a number of bytes, as in 256KiB".into(),
+        (_, "action") => "pass, drop, precedence or a DSCP".into(),
         (_, "first-last") => "the first and the last, as in 200-2500".into(),
         (_, "address:port") => "an address and a port, as in 127.0.0.1:9472".into(),
         _ => "text".into(),

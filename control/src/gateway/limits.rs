@@ -2,7 +2,7 @@
 
 use tidegate_fastpath::{
     counter::Volume,
-    policer::{Bucket, Slot},
+    policer::{Bucket, Colour, Slot},
 };
 
 use super::Gateway;
@@ -39,7 +39,12 @@ impl LimitView<'_> {
         self.sum(|slot| &slot.dropped)
     }
 
-    fn sum(&self, of: fn(&Slot) -> &Volume) -> Sum {
+    /// What was of a colour, whatever became of it.
+    pub fn of_colour(&self, colour: Colour) -> Sum {
+        self.sum(|slot| &slot.colours()[colour as usize])
+    }
+
+    fn sum(&self, of: impl Fn(&Slot) -> &Volume) -> Sum {
         self.bucket.slots().iter().map(of).fold(Sum::default(), |sum, volume| Sum {
             packets: sum.packets + volume.packets.get(),
             bytes: sum.bytes + volume.bytes.get(),

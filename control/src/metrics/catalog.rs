@@ -182,10 +182,14 @@ catalog! {
     QOS_PASSED_PACKETS = Counter "tidegate_qos_passed_packets_total" ["qos", "direction"];
     /// Bytes of these packets, as the bucket counts them (`count`).
     QOS_PASSED_BYTES = Counter "tidegate_qos_passed_bytes_total" ["qos", "direction"];
-    /// Packets that the bucket had no credit for; all buckets together are `tidegate_drops_total{reason="policed"}`.
+    /// Packets that the bucket had no credit for, or whose colour it drops; all buckets together are `tidegate_drops_total{reason="policed"}`.
     QOS_DROPPED_PACKETS = Counter "tidegate_qos_dropped_packets_total" ["qos", "direction"];
     /// Bytes of these packets.
     QOS_DROPPED_BYTES = Counter "tidegate_qos_dropped_bytes_total" ["qos", "direction"];
+    /// Packets that a limit with colours (`colour`) measured, by colour; what became of them, its actions say.
+    QOS_COLOUR_PACKETS = Counter "tidegate_qos_colour_packets_total" ["qos", "direction", "colour"];
+    /// Bytes of these packets, as the bucket counts them.
+    QOS_COLOUR_BYTES = Counter "tidegate_qos_colour_bytes_total" ["qos", "direction", "colour"];
     /// Configured routes of a routing table, in force or not.
     ROUTES = Gauge "tidegate_routes" ["table", "state"];
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tidegate_fastpath::{
     counter::{BURST_CLASSES, Counters},
+    policer::Colour,
     reason::{DropReason, Event, PuntReason},
     table::nat::Space,
     types::{Nanos, NetId, PortId},
@@ -126,6 +127,12 @@ fn qos(sheet: &mut Sheet, gateway: &Gateway, now: Nanos) {
         sheet.set(&catalog::QOS_PASSED_BYTES, &labels, passed.bytes);
         sheet.set(&catalog::QOS_DROPPED_PACKETS, &labels, dropped.packets);
         sheet.set(&catalog::QOS_DROPPED_BYTES, &labels, dropped.bytes);
+        let measured = view.bucket.limits().colouring.map_or(&[][..], |_| &Colour::ALL);
+        for colour in measured {
+            let (labels, sum) = ([labels[0], labels[1], colour.name()], view.of_colour(*colour));
+            sheet.set(&catalog::QOS_COLOUR_PACKETS, &labels, sum.packets);
+            sheet.set(&catalog::QOS_COLOUR_BYTES, &labels, sum.bytes);
+        }
     }
 }
 

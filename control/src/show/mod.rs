@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     collect::{Collection, Device, Rows, Source, collect},
     row::{
-        BackendRow, BindingRow, BooksRow, DropRow, FlowRow, HttpRow, ListenerRow, MappingRow, NeighborRow,
-        NetworkRow, PoolRow, PortRow, QosRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow, VpcRow,
-        VtepRow, WorkerRow,
+        BackendRow, BindingRow, BooksRow, ColourCounts, DropRow, FlowRow, HttpRow, ListenerRow, MappingRow,
+        NeighborRow, NetworkRow, PoolRow, PortRow, QosRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow,
+        VpcRow, VtepRow, WorkerRow,
     },
 };
 

@@ -14,7 +14,7 @@ pub use self::{
     balance::{BackendRow, ListenerRow},
     http::HttpRow,
     nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
-    qos::QosRow,
+    qos::{ColourCounts, QosRow},
     vip::VipRow,
 };
 use super::print::{Columns, age, percent, yes};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_control::config::{Config, parse, qos::Scope};
-use tidegate_fastpath::policer::{Count, Limits, Rate};
+use tidegate_fastpath::policer::{Above, Action, Colouring, Count, Dscp, Limits, Rate};
 
 use super::{changed, lines};
 
@@ -34,18 +34,29 @@ fn config(changes: &[(&str, Value)]) -> Config {
 fn what_it_means() {
     let more = json!({"id": "q3", "vips": ["v2", "v3"], "ports": "8000-8099", "protocol": "udp", "independent": true,
         "inbound": "1.5Gbit/s", "inbound_pps": 1000, "outbound_pps": 7, "count": "l2"});
-    let config =
-        config(&[("/qos/-", more), ("/qos/-", json!({"id": "q4", "nic": "n1", "outbound": "8kbit/s"}))]);
-    let bits =
-        |per_s, burst| Some(Limits { bits: Some(Rate { per_s, burst }), packets: None, count: Count::L3 });
+    let config = config(&[
+        ("/qos/-", more),
+        ("/qos/-", json!({"id": "q4", "nic": "n1", "outbound": "8kbit/s", "inbound": "400Gbit/s"})),
+    ]);
+    let bits = |per_s, burst| {
+        Some(Limits { bits: Some(Rate { per_s, burst }), packets: None, count: Count::L3, colouring: None })
+    };
     let limits: Vec<_> = config.qos.iter().map(|qos| (qos.inbound, qos.outbound)).collect();
-    assert_eq!(limits[0], (bits(100_000_000, 1_250_000), bits(1_500_000, 64 << 10)));
+    assert_eq!(limits[0], (bits(100_000_000, 2_500_000), bits(1_500_000, 64 << 10)));
     assert_eq!(limits[1], (None, bits(20_000_000, 256 << 10)));
     let packets = |per_s, burst| Some(Rate { per_s, burst });
     let count = Count::L2;
-    let inbound = Limits { bits: packets(1_500_000_000, 18_750_000), packets: packets(1000, 100), count };
-    assert_eq!(limits[2], (Some(inbound), Some(Limits { bits: None, packets: packets(7, 64), count })));
-    assert_eq!(limits[3], (None, bits(8_000, 64 << 10)));
+    let inbound = Limits {
+        bits: packets(1_500_000_000, 37_500_000),
+        packets: packets(1000, 200),
+        count,
+        colouring: None,
+    };
+    assert_eq!(
+        limits[2],
+        (Some(inbound), Some(Limits { bits: None, packets: packets(7, 64), count, colouring: None }))
+    );
+    assert_eq!(limits[3], (bits(400_000_000_000, 1 << 30), bits(8_000, 64 << 10)));
     let [_, q2, q3, q4] = &config.qos[..] else { panic!("{:?}", config.qos) };
     match (&q2.scope, &q3.scope) {
         (
@@ -63,6 +74,34 @@ fn what_it_means() {
         .map(|(id, around)| format!("{id} {}", around.as_ref().map_or("", |id| id.as_str())))
         .collect();
     assert_eq!(chains, ["q1 ", "q2 q1", "q3 "]);
+}
+
+#[test]
+fn colours_mean_what_the_rfcs_ask() {
+    let qos = |colour: Value| {
+        config(&[("/qos/1/inbound", json!("100Mbit/s")), ("/qos/1/colour", colour)]).qos[1].clone()
+    };
+    let of = |limits: Option<Limits>| limits.unwrap().colouring.unwrap();
+    let one = qos(json!({"mode": "srtcm", "green": "af41", "yellow": 12, "aware": true}));
+    let mark = |raw| Action::Mark(Dscp::new(raw).unwrap());
+    let expected = Colouring {
+        above: Above::Excess(256 << 10),
+        aware: true,
+        actions: [mark(34), mark(12), Action::Drop],
+    };
+    assert_eq!((of(one.inbound), of(one.outbound)), (expected, expected));
+    let two = qos(
+        json!({"mode": "trtcm", "inbound_peak": "200Mbit/s", "outbound_peak": "20Mbit/s", "peak_burst": "1MB",
+        "red": "precedence"}),
+    );
+    let peak = |per_s, burst| Above::Peak(Rate { per_s, burst });
+    assert_eq!(of(two.inbound).above, peak(200_000_000, 1_000_000));
+    assert_eq!(of(two.outbound).actions, [Action::Pass, Action::Pass, Action::Precedence]);
+    let two = qos(json!({"mode": "trtcm", "inbound_peak": "200Mbit/s", "outbound_peak": "20Mbit/s"}));
+    assert_eq!(
+        (of(two.inbound).above, of(two.outbound).above),
+        (peak(200_000_000, 5_000_000), peak(20_000_000, 500_000))
+    );
 }
 
 #[test]
@@ -145,10 +184,47 @@ fn problems() {
             &["qos[2].ports (q3): 79-81 meets 80 of qos[1] (q2) on VIP v1; set them apart, or by `protocol`"],
         ),
         (
-            &[("/qos/0/colour", json!({"mode": "srtcm"}))],
+            &[("/qos/0/colour", json!({"mode": "blue", "green": "af14", "peak_rate": 7}))],
             &[
-                "qos[0].colour (q1): asks for colour marking (RFC 2697, RFC 2698), which this version does not have yet; remove the key",
+                "qos[0].colour.peak_rate (q1): is no key that is known here; did you mean `peak_burst`?",
+                "qos[0].colour.mode (q1): blue is none of the choices; give one of srtcm, trtcm",
             ],
+        ),
+        (
+            &[(
+                "/qos/0/colour",
+                json!({"mode": "srtcm", "green": "af14", "red": "64", "peak_burst": "1MB", "excess_burst": "1kB"}),
+            )],
+            &[
+                "qos[0].colour.peak_burst (q1): means nothing to srtcm; remove it",
+                "qos[0].colour.excess_burst (q1): 1kB is out of range; give 16KiB to 1024MiB",
+                "qos[0].colour.green (q1): af14 is no action; give pass, drop, precedence, or a DSCP: 0 to 63, af11 to af43, cs0 to cs7, ef",
+                "qos[0].colour.red (q1): 64 is no action; give pass, drop, precedence, or a DSCP: 0 to 63, af11 to af43, cs0 to cs7, ef",
+            ],
+        ),
+        (
+            &[("/qos/0/colour", json!({"mode": "trtcm", "inbound_peak": "99Mbit/s", "excess_burst": "1MB"}))],
+            &[
+                "qos[0].colour.excess_burst (q1): means nothing to trtcm; remove it",
+                "qos[0].colour.inbound_peak (q1): 99Mbit/s is below the rate `inbound`; give at least the rate itself (RFC 2698 §2)",
+                "qos[0].colour.outbound_peak (q1): is missing; give the peak rate of `outbound`",
+            ],
+        ),
+        (
+            &[(
+                "/qos/1/colour",
+                json!({"mode": "trtcm", "inbound_peak": "1Gbit/s", "outbound_peak": "20Mbit/s"}),
+            )],
+            &["qos[1].colour.inbound_peak (q2): 1Gbit/s is the peak of no rate inbound; give `inbound`"],
+        ),
+        (
+            &[
+                ("/qos/1/outbound", Value::Null),
+                ("/qos/1/burst", Value::Null),
+                ("/qos/1/inbound_pps", json!(5)),
+                ("/qos/1/colour", json!({"mode": "srtcm"})),
+            ],
+            &["qos[1].colour (q2): is of no rate in bit/s; give `inbound` or `outbound`, or remove the key"],
         ),
         (
             &[("/qos/0/inbond", json!("1Mbit/s"))],

@@ -131,7 +131,7 @@ impl<B: Buffer> Engine<B> {
         let Ok((egress, encap)) = self.plan(tables, program, packet) else {
             return self.counters.dropped(net, DropReason::RouteUnusable);
         };
-        let passes = self.police(tables, round.now, program, packet);
+        let passes = self.police(tables, round.now, program, &mut buffer, packet);
         if let Err(reason) = passes.and_then(|()| self.translate(program, &mut buffer, packet)) {
             return self.counters.dropped(net, reason);
         }

@@ -117,7 +117,7 @@ impl<B: Buffer> Engine<B> {
         if packet.decided == Decided::ByEntry {
             let hit = self.flows.hit(packet.candidate);
             hit.touch_open(packet.len, round.now.tick(), packet.tcp);
-            if !hit.policers().is_none() && !self.passes(round.tables, round.now, packet, hit) {
+            if !hit.policers().is_none() && !self.passes(round.tables, round.now, packet, hit, bytes) {
                 return Some(self.policed(packet));
             }
             let translation = hit.translation();

@@ -4,15 +4,16 @@ use super::{Engine, Packet};
 use crate::{
     buffer::Buffer,
     flow::{FlowKey, Hit, Program},
-    policer,
+    policer::{self, Dscp, Verdict},
     reason::DropReason,
     stage::{express::Express, policing},
     table::Tables,
     types::Nanos,
+    wire::{self, ipv4},
 };
 
 impl<B: Buffer> Engine<B> {
-    /// Charges a packet to the buckets of its flow.
+    /// Charges a packet to the buckets of its flow, which may give it another DSCP.
     ///
     /// # Errors
     /// One of them has no credit for it; none is charged.
@@ -22,24 +23,41 @@ impl<B: Buffer> Engine<B> {
         tables: &Tables,
         now: Nanos,
         program: &Program,
+        buffer: &mut B,
         packet: &Packet,
     ) -> Result<(), DropReason> {
-        let passes = program.policers.is_none()
-            || self.charge(tables, now, program, &packet.key, packet.ip.total_len());
+        let passes =
+            program.policers.is_none() || self.charge(tables, now, program, &packet.key, buffer.bytes_mut());
         if passes { Ok(()) } else { Err(DropReason::Policed) }
     }
 
     /// The same on the short way: at once where one bucket of a VIP is all, and this worker has the credit.
     #[inline(always)]
-    pub(super) fn passes(&self, tables: &Tables, now: Nanos, packet: &Express, hit: Hit<'_>) -> bool {
+    pub(super) fn passes(
+        &self,
+        tables: &Tables,
+        now: Nanos,
+        packet: &Express,
+        hit: Hit<'_>,
+        bytes: &mut [u8],
+    ) -> bool {
         let side = hit.translation().side();
         tables.policing.pass_at_once(hit.policers(), side, self.id.index(), packet.len)
-            || self.charge(tables, now, &hit.program(), &packet.key, packet.len)
+            || self.charge(tables, now, &hit.program(), &packet.key, bytes)
     }
 
     #[inline(never)]
-    fn charge(&self, tables: &Tables, now: Nanos, program: &Program, key: &FlowKey, ip_len: u16) -> bool {
+    fn charge(&self, tables: &Tables, now: Nanos, program: &Program, key: &FlowKey, ip: &mut [u8]) -> bool {
+        let Some(header) = ip.first_chunk::<{ ipv4::HEADER_LEN }>() else { return false };
+        let (tos, ip_len) = (header[1], wire::be16(header, 2));
         let buckets = policing::buckets(tables, key, program);
-        policer::pass(&buckets, self.id.index(), now, ip_len)
+        match policer::pass(&buckets, self.id.index(), now, ip_len, Dscp::of_tos(tos)) {
+            Verdict::Pass => true,
+            Verdict::Mark(dscp) => {
+                ipv4::set_tos(ip, dscp.in_tos(tos));
+                true
+            }
+            Verdict::Drop => false,
+        }
     }
 }

@@ -43,7 +43,7 @@ impl<B: Buffer> Engine<B> {
         if packet.turned >= TURNS_MAX {
             return self.counters.dropped(net, DropReason::RouteUnusable);
         }
-        let passes = self.police(round.tables, round.now, program, packet);
+        let passes = self.police(round.tables, round.now, program, &mut buffer, packet);
         if let Err(reason) = passes.and_then(|()| self.translate(program, &mut buffer, packet)) {
             return self.counters.dropped(net, reason);
         }

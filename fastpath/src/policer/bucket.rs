@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::supply::{FRACTION_BITS, Supply};
+use arrayvec::ArrayVec;
+
+use super::{
+    BUCKETS_MAX,
+    colour::{Action, Colour, Colouring, Dscp, Meter, MeterSlot, cost_per_byte},
+    supply::{FRACTION_BITS, Supply, lacking_ns},
+};
 use crate::{
     counter::{Counter, Volume},
     types::Nanos,
@@ -49,6 +55,8 @@ pub struct Limits {
     pub packets: Option<Rate>,
     /// Which bytes are counted.
     pub count: Count,
+    /// Whether what is above `bits` is marked instead of dropped; nothing without `bits`.
+    pub colouring: Option<Colouring>,
 }
 
 /// The two things that may be limited.
@@ -58,14 +66,19 @@ const PACKETS: usize = 1;
 /// A token bucket. Workers share what they read of it; each writes its own [`Slot`] and, once per lease, the supply.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    /// Credit per byte and per packet; 0 where that is not limited.
+    /// Credit per byte and per packet; 0 where that is not limited, [`COLOURED`] where a meter says.
     cost: [u64; 2],
     limits: Limits,
     /// Differs from that of every other bucket that was here before.
     stamp: u64,
     supplies: Arc<[Supply; 2]>,
     slots: Arc<[Slot]>,
+    /// Instead of the supply of bits, for colours.
+    meter: Option<Arc<Meter>>,
 }
+
+/// What a byte costs that no worker has: packets that a meter measures are not paid at once, and ask nothing more of those that are.
+const COLOURED: u64 = 1 << 40;
 
 /// What one worker has of a bucket, on a cache line of its own.
 #[derive(Debug, Default)]
@@ -77,8 +90,38 @@ pub struct Slot {
     stamp: Counter,
     /// Packets that passed all their buckets, with the bytes that this one counts.
     pub passed: Volume,
-    /// Packets that this bucket had no credit for.
+    /// Packets that this bucket had no credit for, or whose colour it drops.
     pub dropped: Volume,
+    meter: MeterSlot,
+}
+
+impl Slot {
+    /// Packets that a meter measured, by [`Colour`].
+    pub fn colours(&self) -> &[Volume; 3] {
+        &self.meter.colours
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Pass,
+    /// It goes on with another DSCP than it had.
+    Mark(Dscp),
+    /// It is dropped.
+    Drop,
+}
+
+/// What one bucket says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// It can be paid.
+    Pass,
+    /// It can be paid, and has this colour.
+    Colour(Colour),
+    /// It is dropped, for want of credit or for its colour.
+    Drop(Option<Colour>),
 }
 
 impl Bucket {
@@ -96,16 +139,18 @@ impl Bucket {
             let (per_s, burst) = rate.unwrap_or((1, 1));
             Supply::new(per_s, burst, workers)
         };
+        let meter =
+            limits.bits.zip(limits.colouring).map(|(rate, by)| Arc::new(Meter::new(by, rate, workers)));
+        let per_byte = limits.bits.map_or(0, |rate| cost_per_byte(rate.per_s));
         // Rounded up: no more passes than the rate.
-        let cost = |ns: u64, rate: Option<(u64, u64)>| {
-            rate.map_or(0, |(per_s, _)| (ns << FRACTION_BITS).div_ceil(per_s.max(1)))
-        };
+        let per_packet = |rate: Rate| (1_000_000_000_u64 << FRACTION_BITS).div_ceil(rate.per_s.max(1));
         Bucket {
-            cost: [cost(8_000_000_000, bits), cost(1_000_000_000, packets)],
+            cost: [if meter.is_some() { COLOURED } else { per_byte }, limits.packets.map_or(0, per_packet)],
             limits,
             stamp,
             supplies: Arc::new([supply(bits), supply(packets)]),
             slots,
+            meter,
         }
     }
 
@@ -122,8 +167,11 @@ impl Bucket {
     /// Bytes (or packets, where only these are limited) that could pass now in one go, leases included. For showing: workers go on meanwhile.
     pub fn level(&self, now: Nanos) -> u64 {
         let of = if self.limits.bits.is_some() { BITS } else { PACKETS };
-        let leased = self.slots.iter().filter(|slot| slot.stamp.get() == self.stamp);
-        let leased: u64 = leased.map(|slot| slot.credit[of].get()).sum();
+        let in_use = self.slots.iter().filter(|slot| slot.stamp.get() == self.stamp);
+        if let Some(meter) = &self.meter {
+            return meter.level(now, in_use.map(|slot| Meter::leased(&slot.meter)).sum());
+        }
+        let leased: u64 = in_use.map(|slot| slot.credit[of].get()).sum();
         let available = u128::from(self.supplies[of].available_ns(now)) << FRACTION_BITS;
         let level = (available + u128::from(leased)) / u128::from(self.cost[of].max(1));
         u64::try_from(level).unwrap_or(u64::MAX)
@@ -171,28 +219,61 @@ impl Bucket {
         slot.passed.bytes.add(self.limits.count.of(ip_len));
     }
 
-    /// Whether a packet could be paid now. Only reads what workers share.
-    fn could_cover(&self, slot: &Slot, now: Nanos, costs: [u64; 2]) -> bool {
+    /// What the packet costs of what has no colour.
+    fn plain_costs(&self, ip_len: u16) -> [u64; 2] {
+        let [bits, packets] = self.costs(ip_len);
+        [if self.meter.is_some() { 0 } else { bits }, packets]
+    }
+
+    /// What this bucket would say of a packet now. Only reads what workers share, but for what flows over in a meter.
+    fn look(&self, slot: &Slot, now: Nanos, ip_len: u16, dscp: Dscp) -> Says {
         if slot.stamp.get() != self.stamp {
             // Leases of a bucket that is no more are worth nothing.
             slot.credit.iter().for_each(|credit| credit.set(0));
+            slot.meter.clear();
             slot.stamp.set(self.stamp);
         }
-        let mut of = slot.credit.iter().zip(&*self.supplies).zip(costs);
-        of.all(|((credit, supply), cost)| lacking_ns(credit, cost) <= supply.available_ns(now))
+        let mut of = slot.credit.iter().zip(&*self.supplies).zip(self.plain_costs(ip_len));
+        if !of.all(|((credit, supply), cost)| lacking_ns(credit, cost) <= supply.available_ns(now)) {
+            return Says::Drop(None);
+        }
+        let bytes = self.limits.count.of(ip_len);
+        self.says(|meter| meter.colour(&slot.meter, now, bytes, meter.best(dscp)))
     }
 
     /// Takes leases until the worker can pay a packet. Where another worker was faster, nothing is left of them but what a
-    /// worker may have.
-    fn fill(&self, slot: &Slot, now: Nanos, costs: [u64; 2]) -> bool {
-        for ((credit, supply), cost) in slot.credit.iter().zip(&*self.supplies).zip(costs) {
+    /// worker may have, and the colour may be worse.
+    fn fill(&self, slot: &Slot, now: Nanos, ip_len: u16, best: Colour) -> Says {
+        for ((credit, supply), cost) in slot.credit.iter().zip(&*self.supplies).zip(self.plain_costs(ip_len))
+        {
             let lacking = lacking_ns(credit, cost);
             if lacking > 0 {
                 let taken = supply.take(now, lacking);
                 credit.add(taken << FRACTION_BITS);
             }
+            if credit.get() < cost {
+                return Says::Drop(None);
+            }
         }
-        self.covers(slot, costs)
+        let bytes = self.limits.count.of(ip_len);
+        self.says(|meter| meter.fill(&slot.meter, now, bytes, best))
+    }
+
+    fn says(&self, colour: impl FnOnce(&Meter) -> Colour) -> Says {
+        let Some(meter) = &self.meter else { return Says::Pass };
+        let colour = colour(meter);
+        if meter.action(colour) == Action::Drop { Says::Drop(Some(colour)) } else { Says::Colour(colour) }
+    }
+
+    /// As [`Bucket::spend`], also of a meter.
+    fn spend_all(&self, slot: &Slot, ip_len: u16, says: Says) {
+        self.spend(slot, self.plain_costs(ip_len), ip_len);
+        if let (Some(meter), Says::Colour(colour)) = (&self.meter, says) {
+            let bytes = self.limits.count.of(ip_len);
+            meter.spend(&slot.meter, bytes, colour);
+            meter.trim(&slot.meter);
+            Meter::count(&slot.meter, bytes, colour);
+        }
     }
 
     /// Gives up credit beyond what a worker may have left between two packets.
@@ -200,44 +281,76 @@ impl Bucket {
         for (credit, supply) in slot.credit.iter().zip(&*self.supplies) {
             credit.set(credit.get().min(supply.left_max()));
         }
+        if let Some(meter) = &self.meter {
+            meter.trim(&slot.meter);
+        }
+    }
+
+    fn count_dropped(&self, slot: &Slot, ip_len: u16, colour: Option<Colour>) {
+        let bytes = self.limits.count.of(ip_len);
+        slot.dropped.packets.add(1);
+        slot.dropped.bytes.add(bytes);
+        if let Some(colour) = colour {
+            Meter::count(&slot.meter, bytes, colour);
+        }
+    }
+
+    /// What becomes of a packet that came with this DSCP, by its colour.
+    fn verdict(&self, colour: Colour, dscp: Dscp) -> Verdict {
+        let marked = match self.meter.as_ref().map(|meter| meter.action(colour)) {
+            Some(Action::Mark(marked)) => marked,
+            Some(Action::Precedence) => dscp.coloured(colour),
+            Some(Action::Pass | Action::Drop) | None => dscp,
+        };
+        if marked == dscp { Verdict::Pass } else { Verdict::Mark(marked) }
     }
 }
 
-/// What is missing to `cost`, in whole nanoseconds.
-fn lacking_ns(credit: &Counter, cost: u64) -> u64 {
-    cost.saturating_sub(credit.get()).div_ceil(1 << FRACTION_BITS)
-}
-
-/// Takes a packet through all of `buckets`, or through none: whether it may go on. `worker` is the number of the caller.
+/// Takes a packet that came with this DSCP through all of `buckets`, or through none. `worker` is the number of the caller.
 #[inline(always)]
-pub fn pass(buckets: &[&Bucket], worker: usize, now: Nanos, ip_len: u16) -> bool {
+pub fn pass(buckets: &[&Bucket], worker: usize, now: Nanos, ip_len: u16, dscp: Dscp) -> Verdict {
     let covered = |bucket: &&Bucket| bucket.covers(bucket.slot(worker), bucket.costs(ip_len));
-    if !buckets.iter().all(covered) && !fill_all(buckets, worker, now, ip_len) {
-        return false;
+    if !buckets.iter().all(covered) {
+        return pass_by_lease(buckets, worker, now, ip_len, dscp);
     }
     for bucket in buckets {
         bucket.spend(bucket.slot(worker), bucket.costs(ip_len), ip_len);
     }
-    true
+    Verdict::Pass
 }
 
-/// Takes leases of all buckets where all can pay. The first one that cannot counts the packet.
+/// Takes leases of all buckets where all can pay, and the worst colour that one of them says. The first one that cannot counts
+/// the packet.
 #[cold]
 #[inline(never)]
-fn fill_all(buckets: &[&Bucket], worker: usize, now: Nanos, ip_len: u16) -> bool {
-    let short = |bucket: &Bucket| !bucket.could_cover(bucket.slot(worker), now, bucket.costs(ip_len));
-    let late = |bucket: &Bucket| !bucket.fill(bucket.slot(worker), now, bucket.costs(ip_len));
-    let refusing = buckets.iter().find(|bucket| short(bucket)).or_else(|| {
-        let refusing = buckets.iter().find(|bucket| late(bucket));
-        if refusing.is_some() {
-            buckets.iter().for_each(|bucket| bucket.trim(bucket.slot(worker)));
+fn pass_by_lease(buckets: &[&Bucket], worker: usize, now: Nanos, ip_len: u16, dscp: Dscp) -> Verdict {
+    let refused = |bucket: &Bucket, colour: Option<Colour>| {
+        bucket.count_dropped(bucket.slot(worker), ip_len, colour);
+        Verdict::Drop
+    };
+    let mut said: ArrayVec<Says, BUCKETS_MAX> = ArrayVec::new();
+    for bucket in buckets {
+        match bucket.look(bucket.slot(worker), now, ip_len, dscp) {
+            Says::Drop(colour) => return refused(bucket, colour),
+            says => said.push(says),
         }
-        refusing
-    });
-    if let Some(bucket) = refusing {
-        let slot = bucket.slot(worker);
-        slot.dropped.packets.add(1);
-        slot.dropped.bytes.add(bucket.limits.count.of(ip_len));
     }
-    refusing.is_none()
+    for (bucket, says) in buckets.iter().zip(&mut said) {
+        let best = if let Says::Colour(colour) = *says { colour } else { Colour::Green };
+        *says = bucket.fill(bucket.slot(worker), now, ip_len, best);
+        if let Says::Drop(colour) = *says {
+            buckets.iter().for_each(|bucket| bucket.trim(bucket.slot(worker)));
+            return refused(bucket, colour);
+        }
+    }
+    let mut worst: Option<(Colour, &Bucket)> = None;
+    for (bucket, says) in buckets.iter().zip(said) {
+        bucket.spend_all(bucket.slot(worker), ip_len, says);
+        if let Says::Colour(colour) = says
+            && worst.is_none_or(|(worst, _)| colour > worst)
+        {
+            worst = Some((colour, bucket));
+        }
+    }
+    worst.map_or(Verdict::Pass, |(colour, bucket)| bucket.verdict(colour, dscp))
 }

@@ -5,9 +5,11 @@
 //!                    └───► network and address ─► bucket of the NIC                    (inside)
 //! ```
 //! A flow entry holds a number; rates are in the tables, so they change without touching a flow. All buckets of a packet let
-//! it pass, or none is charged. `supply.rs` is what workers share, `bucket.rs` what each does by itself.
+//! it pass, or none is charged. `supply.rs` is what workers share, `bucket.rs` what each does by itself, `colour.rs` marking instead of
+//! dropping.
 
 mod bucket;
+mod colour;
 mod supply;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -16,7 +18,10 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use arrayvec::ArrayVec;
 
-pub use self::bucket::{Bucket, Count, Limits, Rate, Slot, pass};
+pub use self::{
+    bucket::{Bucket, Count, Limits, Rate, Slot, Verdict, pass},
+    colour::{Above, Action, Colour, Colouring, Dscp},
+};
 use crate::wire::translate::Side;
 
 /// Which buckets the packets of a flow pass: a chain of the public side, and whether NICs are limited.

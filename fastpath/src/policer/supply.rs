@@ -12,7 +12,7 @@
 //! left of earlier leases, at most a lease each. `limit` is the burst less that, so no more *passes* than `rate * time +
 //! burst`, in any stretch of time and whatever the workers do (docs/adr/0014-credit-leases.md).
 
-use crate::types::Nanos;
+use crate::{counter::Counter, types::Nanos};
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -48,13 +48,31 @@ struct Line(AtomicU64);
 impl Supply {
     /// A full supply of `rate` per second (above 0) with `burst` in the same unit, for so many workers.
     pub(super) fn new(rate: u64, burst: u64, workers: usize) -> Supply {
-        let burst_ns = u128::from(burst) * 1_000_000_000 / u128::from(rate.max(1));
-        let burst_ns = u64::try_from(burst_ns).unwrap_or(u64::MAX / 2);
+        let burst_ns = in_ns(rate, burst);
         let workers = workers.max(1) as u64;
         let lease_ns = (burst_ns / (LEASED_PART * workers)).min(LEASE_MAX_NS);
         // What is left of a lease may be a nanosecond more than a lease: it is taken in whole ones.
         let limit_ns = burst_ns.saturating_sub(workers * (lease_ns + 1));
         Supply { limit_ns, lease_ns, due: Line(AtomicU64::new(0)) }
+    }
+
+    /// The same, where a worker that is alone takes what a packet needs and no more: all of the burst is in the supply, and it
+    /// is exact where a byte is worth whole nanoseconds.
+    pub(super) fn without_idle_lease(rate: u64, burst: u64, workers: usize) -> Supply {
+        if workers > 1 {
+            return Supply::new(rate, burst, workers);
+        }
+        Supply { limit_ns: in_ns(rate, burst), lease_ns: 0, due: Line(AtomicU64::new(0)) }
+    }
+
+    /// Gives away the time that nobody used up to now, which is lost otherwise; nanoseconds.
+    pub(super) fn overflow(&self, now: Nanos) -> u64 {
+        // Most of the time there is none, and nothing is written.
+        if self.due.0.load(Relaxed) >= now.0 {
+            return 0;
+        }
+        // Whoever moves it gets the time in between, so nobody gets it twice.
+        now.0.saturating_sub(self.due.0.fetch_max(now.0, Relaxed))
     }
 
     /// The most that a worker has left between two packets, as credit.
@@ -85,6 +103,57 @@ impl Supply {
             }
         }
     }
+}
+
+/// A second bucket that fills with what the first one has no room for ([`Supply::overflow`]). It knows no time: what is in it is a
+/// number.
+#[derive(Debug)]
+pub(super) struct Excess {
+    /// Its size and lease; its `due` is not used.
+    bounds: Supply,
+    spare_ns: Line,
+}
+
+impl Excess {
+    /// Full.
+    pub(super) fn new(bounds: Supply) -> Excess {
+        let spare_ns = Line(AtomicU64::new(bounds.limit_ns));
+        Excess { bounds, spare_ns }
+    }
+
+    pub(super) const fn bounds(&self) -> &Supply {
+        &self.bounds
+    }
+
+    pub(super) fn available_ns(&self) -> u64 {
+        self.spare_ns.0.load(Relaxed)
+    }
+
+    /// Puts in what there is room for.
+    pub(super) fn add(&self, ns: u64) {
+        if ns > 0 {
+            let filled = |spare: u64| Some(spare.saturating_add(ns).min(self.bounds.limit_ns));
+            let _always = self.spare_ns.0.fetch_update(Relaxed, Relaxed, filled);
+        }
+    }
+
+    /// As [`Supply::take`].
+    pub(super) fn take(&self, least_ns: u64) -> u64 {
+        let want_ns = self.bounds.lease_ns.max(least_ns);
+        let taken = |spare: u64| (spare >= least_ns).then(|| spare - want_ns.min(spare));
+        self.spare_ns.0.fetch_update(Relaxed, Relaxed, taken).map_or(0, |spare| want_ns.min(spare))
+    }
+}
+
+/// A burst as the time in which it fills.
+fn in_ns(rate: u64, burst: u64) -> u64 {
+    let ns = u128::from(burst) * 1_000_000_000 / u128::from(rate.max(1));
+    u64::try_from(ns).unwrap_or(u64::MAX / 2)
+}
+
+/// What is missing to `cost`, in whole nanoseconds.
+pub(super) fn lacking_ns(credit: &Counter, cost: u64) -> u64 {
+    cost.saturating_sub(credit.get()).div_ceil(1 << FRACTION_BITS)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -143,6 +212,28 @@ mod loom_model {
             let theirs = other.join().unwrap();
             assert!(mine + theirs <= 10 + supply.limit_ns, "{mine} and {theirs} of {}", supply.limit_ns);
             assert_eq!(supply.available_ns(Nanos(10_000)), supply.limit_ns);
+        });
+    }
+
+    /// However two workers let the first bucket flow over into the second: no moment is given away twice.
+    #[test]
+    fn loom_what_flows_over_is_given_once() {
+        loom::model(|| {
+            let supply = Arc::new(Supply::new(1_000_000_000, 4_000, 2));
+            let excess = Arc::new(Excess::new(Supply::new(1_000_000_000, 4_000, 2)));
+            let limit = excess.bounds.limit_ns;
+            assert_eq!(excess.take(limit), limit);
+            let work = |supply: &Supply, excess: &Excess, now: u64| -> u64 {
+                excess.add(supply.overflow(Nanos(now)));
+                excess.take(3)
+            };
+            let other = {
+                let (supply, excess) = (Arc::clone(&supply), Arc::clone(&excess));
+                thread::spawn(move || work(&supply, &excess, 7))
+            };
+            let mine = work(&supply, &excess, 10);
+            let theirs = other.join().unwrap();
+            assert_eq!(mine + theirs + excess.available_ns(), 10);
         });
     }
 }

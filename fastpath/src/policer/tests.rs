@@ -2,17 +2,24 @@
 
 use proptest::prelude::*;
 
+mod colour;
+
 use super::*;
 use crate::types::Nanos;
 
 const SECOND: u64 = 1_000_000_000;
 
 fn bits(per_s: u64, burst: u64) -> Limits {
-    Limits { bits: Some(Rate { per_s, burst }), packets: None, count: Count::L3 }
+    Limits { bits: Some(Rate { per_s, burst }), packets: None, count: Count::L3, colouring: None }
 }
 
 fn bucket(limits: Limits, workers: usize) -> Bucket {
     Bucket::new(limits, workers, 1, None)
+}
+
+/// Whether a packet without DSCP passes.
+fn pass(buckets: &[&Bucket], worker: usize, now: Nanos, ip_len: u16) -> bool {
+    super::pass(buckets, worker, now, ip_len, Dscp::of_tos(0)) != Verdict::Drop
 }
 
 /// The plain form: one bucket, exact, that every packet goes to. Credit in nanoseconds times the rate.

@@ -396,7 +396,7 @@ load_balancers:
         backends: [{ vpc: red, address: 10.1.1.7, max_connections: 1 }, { vpc: red, address: 10.1.2.9, max_connections: 1 }]
       - { id: shut, protocol: tcp, port: 179, backends: [{ vpc: red, address: 10.1.1.7, drain: true }] }
 qos:
-  - { id: slow, vip: shared, inbound: 8kbit/s, outbound: 8kbit/s, burst: 16KiB }
+  - { id: slow, vip: shared, inbound: 8kbit/s, outbound: 8kbit/s, burst: 16KiB, colour: { mode: srtcm, aware: true, green: precedence, yellow: drop } }
 ";
 const LOG: &str = "  nat_log: { file: /dev/null, sessions: true }\n  limits:";
 const QUOTAS: &str = "- { id: red, quotas: { sessions: 6, vm_sessions: 4, new_sessions_per_second: 5, vm_new_sessions_per_second: 3 } }";

@@ -156,6 +156,20 @@ impl Capture {
         })
     }
 
+    /// Ends the capture and says how many of its packets each filter (a pcap expression) matches.
+    ///
+    /// # Errors
+    /// When `tcpdump` does not end.
+    pub fn counts<const N: usize>(mut self, filters: [&str; N]) -> Result<[usize; N]> {
+        self.tcpdump.interrupt()?;
+        let mut counts = [0; N];
+        for (count, filter) in counts.iter_mut().zip(filters) {
+            let mut read = std::process::Command::new("tcpdump");
+            *count = output(read.args(["-nn", "-t", "-r"]).arg(&self.file).arg(filter))?.lines().count();
+        }
+        Ok(counts)
+    }
+
     /// Ends the capture and returns its packets.
     ///
     /// # Errors

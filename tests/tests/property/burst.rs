@@ -253,11 +253,29 @@ qos:
   - { id: b, nic: b, outbound: 8kbit/s, inbound_pps: 20, burst: 16KiB }
 ";
 
+/// The same, marked by colour.
+const COLOURS: &str = "
+nics:
+  - { id: a, network: red-1, address: 10.1.1.7 }
+qos:
+  - { id: shared, vip: shared, inbound: 8kbit/s, outbound: 100kbit/s, burst: 16KiB, colour: { mode: srtcm, yellow: af12 } }
+  - { id: port, vip: shared, port: 1, inbound: 400kbit/s, burst: 17KiB, count: l2, colour: { mode: trtcm, inbound_peak: 1Mbit/s, green: af11, red: precedence } }
+  - { id: whole, vip: whole, inbound: 80kbit/s, outbound: 8kbit/s, burst: 16KiB, colour: { mode: srtcm, aware: true, green: ef, red: 1 } }
+  - { id: a, nic: a, outbound: 8kbit/s, inbound: 8kbit/s, burst: 16KiB, colour: { mode: srtcm, yellow: drop } }
+";
+
 #[test]
 fn packets_with_rate_limits_are_worked_alike() {
     let (hits, policed) = worked_alike(&format!("{SITE}{SERVICES}{LIMITS}"), 16, 24..32);
     assert!(hits > 1_000, "only {hits} packets were of known flows");
     assert!(policed > 200, "only {policed} packets were above a rate");
+}
+
+#[test]
+fn packets_with_colours_are_worked_alike() {
+    let (hits, policed) = worked_alike(&format!("{SITE}{SERVICES}{COLOURS}"), 8, 24..32);
+    assert!(hits > 500, "only {hits} packets were of known flows");
+    assert!(policed > 50, "only {policed} packets were dropped for their colour");
 }
 
 #[test]

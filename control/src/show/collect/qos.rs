@@ -1,10 +1,12 @@
 //! `show qos`.
 
+use tidegate_fastpath::policer::{Above, Colour};
+
 use super::{Scope, Source};
 use crate::{
     config::{Id, Qos, TableKey, nat::Service, qos::Scope as Limits},
     gateway::LimitView,
-    show::QosRow,
+    show::{ColourCounts, QosRow},
 };
 
 /// A row for each bucket.
@@ -13,14 +15,35 @@ pub(super) fn qos(from: &mut Source<'_>, scope: &Scope) -> Vec<QosRow> {
     let row = |view: LimitView<'_>| {
         let limits = view.bucket.limits();
         let (passed, dropped) = (view.passed(), view.dropped());
+        let above = limits.colouring.map(|colouring| colouring.above);
+        let (mode, second_burst, peak_rate) = match above {
+            None => ("policer", None, None),
+            Some(Above::Excess(burst)) => ("srtcm", Some(burst), None),
+            Some(Above::Peak(peak)) => ("trtcm", Some(peak.burst), Some(peak.per_s)),
+        };
+        let colours = above.map(|_| {
+            let [green, yellow, red] = Colour::ALL.map(|colour| view.of_colour(colour));
+            ColourCounts {
+                green_packets: green.packets,
+                green_bytes: green.bytes,
+                yellow_packets: yellow.packets,
+                yellow_bytes: yellow.bytes,
+                red_packets: red.packets,
+                red_bytes: red.bytes,
+            }
+        });
         QosRow {
             id: view.qos.id.to_string(),
             direction: view.direction.to_owned(),
             limits: what(view.qos),
+            mode: mode.to_owned(),
             rate: limits.bits.map(|rate| rate.per_s),
             burst: limits.bits.map(|rate| rate.burst),
+            second_burst,
+            peak_rate,
             packet_rate: limits.packets.map(|rate| rate.per_s),
             level: view.bucket.level(now),
+            colours,
             passed_packets: passed.packets,
             passed_bytes: passed.bytes,
             dropped_packets: dropped.packets,

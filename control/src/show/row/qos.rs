@@ -13,19 +13,27 @@ pub struct QosRow {
     pub direction: String,
     /// What it limits, in words.
     pub limits: String,
+    /// `policer`, `srtcm` or `trtcm`.
+    pub mode: String,
     /// Bits per second.
     pub rate: Option<u64>,
     /// Bytes that may pass at once.
     pub burst: Option<u64>,
+    /// Bytes of the excess burst (srtcm) or of the peak's burst (trtcm).
+    pub second_burst: Option<u64>,
+    /// Bits per second of the peak (trtcm).
+    pub peak_rate: Option<u64>,
     /// Packets per second.
     pub packet_rate: Option<u64>,
     /// Bytes that may pass now (packets, where no `rate` is given).
     pub level: u64,
+    /// What was green, yellow and red, whatever became of it; null without colours.
+    pub colours: Option<ColourCounts>,
     /// Packets that passed.
     pub passed_packets: u64,
     /// Their bytes, as the bucket counts them.
     pub passed_bytes: u64,
-    /// Packets that this bucket had no credit for.
+    /// Packets that this bucket had no credit for, or whose colour it drops.
     pub dropped_packets: u64,
     /// Their bytes.
     pub dropped_bytes: u64,
@@ -33,15 +41,38 @@ pub struct QosRow {
     pub read_at_ns: u64,
 }
 
+/// Counters by colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColourCounts {
+    /// Green packets.
+    pub green_packets: u64,
+    /// Their bytes.
+    pub green_bytes: u64,
+    /// Yellow packets.
+    pub yellow_packets: u64,
+    /// Their bytes.
+    pub yellow_bytes: u64,
+    /// Red packets.
+    pub red_packets: u64,
+    /// Their bytes.
+    pub red_bytes: u64,
+}
+
 impl Columns for QosRow {
     const HEAD: &'static [&'static str] = &[
         "qos",
         "direction",
         "limits",
+        "mode",
         "rate",
         "burst",
+        "peak",
+        "second burst",
         "pps",
         "level",
+        "green",
+        "yellow",
+        "red",
         "passed packets",
         "passed bytes",
         "dropped packets",
@@ -50,14 +81,22 @@ impl Columns for QosRow {
 
     fn cells(&self) -> Vec<String> {
         let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let per_s = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), rate);
+        let packets = |of: fn(&ColourCounts) -> u64| number(self.colours.as_ref().map(of));
         vec![
             self.id.clone(),
             self.direction.clone(),
             self.limits.clone(),
-            self.rate.map_or_else(|| "-".to_owned(), rate),
+            self.mode.clone(),
+            per_s(self.rate),
             number(self.burst),
+            per_s(self.peak_rate),
+            number(self.second_burst),
             number(self.packet_rate),
             self.level.to_string(),
+            packets(|of| of.green_packets),
+            packets(|of| of.yellow_packets),
+            packets(|of| of.red_packets),
             self.passed_packets.to_string(),
             self.passed_bytes.to_string(),
             self.dropped_packets.to_string(),

@@ -1,5 +1,7 @@
 //! Rate limits. 8 kbit/s are 1000 bytes a second; a burst of 16 KiB is sixteen packets of 1000 bytes.
 
+mod colour;
+
 use tidegate_control::show::Table;
 
 use super::nat::{SERVICES, nat_on, services};
