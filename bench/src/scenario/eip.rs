@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tidegate_fastpath::{
     table::nat::{Exit, Inside},
     types::PortId,
@@ -11,12 +11,9 @@ use tidegate_fastpath::{
 use super::{
     Load, Scenario,
     vpc::{self, Side, Vpc},
-    world::{OUR_MAC, UPSTREAM},
+    world,
 };
-use crate::{
-    gateway::Gateway,
-    oracle::{self, Expected, Replaced},
-};
+use crate::{gateway::Gateway, oracle};
 
 /// The scenario and its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -60,16 +57,8 @@ impl Scenario for Eip {
     }
 
     fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
-        ensure!(port == PortId(1), "sent on port {port}");
-        let own = public(flow % self.vpc.senders);
         let sent = self.vpc.sent_outside(flow, frame_bytes);
-        let ports = oracle::udp_ports(&sent)?;
-        let expected = Expected {
-            sent: &sent,
-            source: OUR_MAC,
-            destination: UPSTREAM.mac,
-            replaced: Replaced::Source(&|address, port| (address, port) == (own, ports.0)),
-        };
-        oracle::check_routed(&expected, frame)
+        let right = (public(flow % self.vpc.senders), oracle::udp_ports(&sent)?.0);
+        world::check_left(&sent, &|address, port| (address, port) == right, port, frame)
     }
 }

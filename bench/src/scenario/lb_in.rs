@@ -1,12 +1,11 @@
 //! IP → load balancer → VXLAN: the world sends to one port of one public address, and a listener spreads the connections over VMs
 //! by a consistent hash, so that who gets which does not depend on the order in which they come.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidegate_fastpath::{
     flow::{FlowKey, session::Idle},
-    nat::NatLimits,
     table::{
         balance::{
             Access, Backend, BackendUsage, Listener, ListenerUsage, Member, Pick, flow_hash, maglev,
@@ -14,66 +13,49 @@ use tidegate_fastpath::{
         },
         nat::{Inside, Slice},
     },
-    types::{NetId, PortId, VrfId},
+    types::{NetId, VrfId},
     wire::ipv4::protocol,
 };
 
 use super::{
-    Load, Scenario,
-    packet::{Datagram, Host, world_address},
-    vpc::{self, Side, Vpc},
-    world::{OUR_MAC, UPSTREAM},
+    inward::{PUBLIC, Service, ports},
+    packet::{Host, world_address},
+    vpc::{Side, Vpc},
+    world::World,
 };
-use crate::{
-    gateway::Gateway,
-    oracle::{self, Expected, Replaced},
-};
+use crate::gateway::Builder;
 
-const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 /// The public port.
 const PORT: u16 = 80;
-/// Where the VMs listen.
-const INNER_PORT: u16 = 8080;
 
-/// The scenario and its parameters; each flow is a session.
+/// The listener; who gets which flow is known before.
 #[derive(Clone, Debug)]
 pub(super) struct LbIn {
-    load: Load,
-    /// Its senders are the backends.
-    vpc: Vpc,
-    /// The backends in the order of their addresses.
+    /// In the order of their addresses.
     backends: Vec<Host>,
     table: Arc<[u16]>,
 }
 
 impl LbIn {
-    pub(super) fn new(load: Load, vpc: Vpc) -> LbIn {
-        let mut backends: Vec<Host> = (0..vpc.senders).map(|n| vpc::vm(Side::Senders, n)).collect();
+    /// With the senders of a VPC as backends.
+    pub(super) fn new(vpc: Vpc) -> LbIn {
+        let mut backends: Vec<Host> = vpc.vms(Side::Senders).collect();
         backends.sort_unstable_by_key(|host| host.ip);
-        let member =
-            |(index, host): (u16, &Host)| Member { index, address: host.ip, port: INNER_PORT, weight: 1 };
+        let member = |(index, host): (u16, &Host)| Member {
+            index,
+            address: host.ip,
+            port: Self::INNER_PORT,
+            weight: 1,
+        };
         let table = maglev(&(0u16..).zip(&backends).map(member).collect::<Vec<_>>());
-        LbIn { load, vpc, backends, table }
-    }
-
-    fn ports(flow: u32) -> (u16, u16) {
-        (40_000 + (flow % 1000) as u16, PORT)
-    }
-
-    /// The backend of a flow.
-    fn vm(&self, flow: u32) -> Result<Host> {
-        let (from, to) = LbIn::ports(flow);
-        let key = FlowKey::new(NetId::NONE, world_address(flow), PUBLIC, protocol::UDP, from, to, false);
-        let index = maglev_place(&self.table, flow_hash(&key));
-        let vm = index.and_then(|index| self.backends.get(usize::from(index)));
-        vm.copied().ok_or_else(|| anyhow::anyhow!("there is no backend"))
+        LbIn { backends, table }
     }
 
     fn listener(&self, vrf: VrfId) -> Listener {
         let usage: Arc<ListenerUsage> = Arc::default();
         let backend = |host: &Host| Backend {
             to: Inside { vrf, address: host.ip },
-            to_first: INNER_PORT,
+            to_first: Self::INNER_PORT,
             max_connections: u32::MAX,
             up: true,
             takes: true,
@@ -95,53 +77,25 @@ impl LbIn {
     }
 }
 
-impl Scenario for LbIn {
-    fn load(&self) -> &Load {
-        &self.load
+impl Service for LbIn {
+    const NAME: &'static str = "load-balancer";
+    const INNER_PORT: u16 = 8080;
+
+    fn port(&self, _flow: u32) -> u16 {
+        PORT
     }
 
-    fn services(&self) -> Vec<&'static str> {
-        vec!["load-balancer"]
+    fn vm(&self, flow: u32) -> Result<Host> {
+        let (from, to) = ports(flow, PORT);
+        let key = FlowKey::new(NetId::NONE, world_address(flow), PUBLIC, protocol::UDP, from, to, false);
+        let index = maglev_place(&self.table, flow_hash(&key));
+        let vm = index.and_then(|index| self.backends.get(usize::from(index)));
+        vm.copied().context("there is no backend")
     }
 
-    fn entries_per_flow(&self) -> usize {
-        2
-    }
-
-    fn nat(&self) -> NatLimits {
-        NatLimits { vms: self.vpc.senders as usize, blocks: 1, vrfs: 16 }
-    }
-
-    fn check_flows(&self, flows: u32) -> Result<()> {
-        self.vpc.check_flows(flows)
-    }
-
-    fn gateway(&self) -> Result<Gateway> {
+    fn provide(&self, world: &World, builder: &mut Builder, vpc: VrfId) -> Result<()> {
         ensure!(self.backends.len() <= Listener::BACKENDS_MAX, "a listener has not so many backends");
-        let (mut builder, vrf, world) = self.vpc.before_world(&self.load, true)?;
-        world.listener(&mut builder, PUBLIC, self.listener(vrf));
-        Ok(builder.build())
-    }
-
-    fn port(&self) -> PortId {
-        PortId(1)
-    }
-
-    fn arriving(&self, flow: u32, frame_bytes: usize) -> Vec<u8> {
-        let source = Host { ip: world_address(flow), mac: UPSTREAM.mac };
-        Datagram { source, gateway: OUR_MAC, destination: PUBLIC, ports: LbIn::ports(flow) }
-            .frame(frame_bytes)
-    }
-
-    fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
-        ensure!(port == PortId(0), "sent on port {port}");
-        let vm = self.vm(flow)?;
-        let expected = Expected {
-            sent: &self.arriving(flow, frame_bytes),
-            source: vpc::gateway_mac(Side::Senders),
-            destination: vm.mac,
-            replaced: Replaced::Destination(vm.ip, INNER_PORT),
-        };
-        oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Senders), &expected, frame)
+        world.listener(builder, PUBLIC, self.listener(vpc));
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What is measured: a gateway's configuration, the frames that reach it, and what must come out. A file per scenario.
 
 mod eip;
+mod inward;
 mod ip4;
 mod lb_in;
 mod linux;

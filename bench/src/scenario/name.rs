@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use anyhow::{Result, bail};
 
 use super::{
-    Load, Scenario, eip::Eip, ip4::Ip4, lb_in::LbIn, pf_in::PfIn, qos::Limited, snat::Snat, vpc::Vpc,
-    vxlan::Vxlan,
+    Load, Scenario, eip::Eip, inward::Inward, ip4::Ip4, lb_in::LbIn, pf_in::PortForward, qos::Limited,
+    snat::Snat, vpc::Vpc, vxlan::Vxlan,
 };
 use crate::traffic::{FrameSize, Popularity};
 
@@ -88,8 +88,8 @@ impl Name {
             Name::Snat => Arc::new(Snat { load, vpc, in_tunnel: false }),
             Name::VxlanSnat => Arc::new(Snat { load, vpc, in_tunnel: true }),
             Name::Eip => Arc::new(Eip { load, vpc }),
-            Name::PfIn => Arc::new(PfIn { load, vpc }),
-            Name::LbIn => Arc::new(LbIn::new(load, vpc)),
+            Name::PfIn => Arc::new(Inward { load, vpc, service: PortForward { vms: sources } }),
+            Name::LbIn => Arc::new(Inward { load, vpc, service: LbIn::new(vpc) }),
             Name::VxlanSnatQos => Arc::new(Limited { load, inner: Name::VxlanSnat.with(parameters) }),
             Name::PfInQos => Arc::new(Limited { load, inner: Name::PfIn.with(parameters) }),
         }

@@ -8,7 +8,9 @@ use std::{fmt::Write, net::Ipv4Addr};
 use tidegate_fastpath::types::MacAddr;
 
 use super::{
-    Name, Parameters, eip, ip4,
+    Name, Parameters, eip,
+    inward::{self, Service},
+    ip4,
     packet::Host,
     pf_in,
     vpc::{self, Side, Vpc},
@@ -147,7 +149,7 @@ pub fn ovs(name: Name, parameters: &Parameters) -> Result<Ovs, &'static str> {
         Name::PfIn => {
             let mut made = Ovs::new(false, true);
             for (port, Host { ip, .. }) in (pf_in::FIRST_PORT..).zip(vpc.vms(Side::Senders)) {
-                let (mac, public, to) = (world::OUR_MAC, pf_in::PUBLIC, pf_in::INNER_PORT);
+                let (mac, public, to) = (world::OUR_MAC, inward::PUBLIC, pf_in::PortForward::INNER_PORT);
                 made.flow(
                     &format!("table=0,in_port=1,dl_dst={mac},udp,nw_dst={public},tp_dst={port}"),
                     &format!("ct(commit,zone=1,nat(dst={ip}:{to}),table=1)"),

@@ -2,22 +2,15 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use tidegate_fastpath::{
     nat::NatLimits,
     table::nat::{Exit, FIRST_PORT, Snat as Pool},
     types::PortId,
 };
 
-use super::{
-    Load, Scenario,
-    vpc::Vpc,
-    world::{OUR_MAC, UPSTREAM},
-};
-use crate::{
-    gateway::Gateway,
-    oracle::{self, Expected, Replaced},
-};
+use super::{Load, Scenario, vpc::Vpc, world};
+use crate::gateway::Gateway;
 
 /// VIPs of the pool: 40 × 63 × 1024 ports.
 const VIPS: u8 = 40;
@@ -79,13 +72,6 @@ impl Scenario for Snat {
     }
 
     fn check(&self, flow: u32, frame_bytes: usize, port: PortId, frame: &[u8]) -> Result<()> {
-        ensure!(port == PortId(1), "sent on port {port}");
-        let expected = Expected {
-            sent: &self.vpc.sent_outside(flow, frame_bytes),
-            source: OUR_MAC,
-            destination: UPSTREAM.mac,
-            replaced: Replaced::Source(&is_of_pool),
-        };
-        oracle::check_routed(&expected, frame)
+        world::check_left(&self.vpc.sent_outside(flow, frame_bytes), &is_of_pool, port, frame)
     }
 }

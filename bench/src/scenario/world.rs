@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::{
@@ -10,11 +10,14 @@ use tidegate_fastpath::{
         fib::Hop,
         nat::{Forward, Inside, Leases, Vip},
     },
-    types::{MacAddr, NetId, VipId, VrfId},
+    types::{MacAddr, NetId, PortId, VipId, VrfId},
 };
 
 use super::packet::Host;
-use crate::gateway::Builder;
+use crate::{
+    gateway::Builder,
+    oracle::{self, Expected, Replaced},
+};
 
 /// Our MAC there.
 pub(super) const OUR_MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 2]);
@@ -27,6 +30,21 @@ pub(super) const UPSTREAM: Host =
 pub(super) struct World {
     vrf: VrfId,
     net: NetId,
+}
+
+/// Checks a frame that left to the world: what a VM sent, its source replaced.
+///
+/// # Errors
+/// The first field that is wrong.
+pub(super) fn check_left(
+    sent: &[u8],
+    is_right: &dyn Fn(Ipv4Addr, u16) -> bool,
+    port: PortId,
+    frame: &[u8],
+) -> Result<()> {
+    ensure!(port == PortId(1), "sent on port {port}");
+    let (source, destination, replaced) = (OUR_MAC, UPSTREAM.mac, Replaced::Source(is_right));
+    oracle::check_routed(&Expected { sent, source, destination, replaced }, frame)
 }
 
 impl World {

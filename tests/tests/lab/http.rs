@@ -71,9 +71,13 @@ struct World {
 
 impl World {
     fn new() -> Option<World> {
+        World::with(|_| ())
+    }
+
+    fn with(change: impl Fn(&mut Value)) -> Option<World> {
         let dir = tempfile::tempdir().unwrap();
         let file = certificate(dir.path(), "www.example.com");
-        let site = super::site_with(|whole| *whole = config(&file, |_| ()))?;
+        let site = super::site_with(|whole| *whole = config(&file, &change))?;
         let internet = Internet::behind(&site).unwrap();
         let vms = [(&site.web, "web"), (&site.app, "app"), (&site.db, "db")];
         let servers = vms.map(|(vm, name)| Web::start(vm.netns(), name).unwrap()).into();
@@ -262,4 +266,32 @@ fn a_dead_backend_fails_no_request() {
     })
     .unwrap();
     drop(web);
+}
+
+/// What `wrk` says of so many connections that each ask again and again for some seconds.
+fn asked_again_and_again(world: &World, url: &str) -> String {
+    let mut wrk = world.internet.server.command("wrk");
+    let output = wrk.args(["-t1", "-c32", "-d5s", url]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    let is_told =
+        |line: &&str| ["requests in", "Socket errors", "Requests/sec"].iter().any(|of| line.contains(of));
+    text.lines().filter(is_told).map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+#[ignore = "a measurement; needs wrk"]
+fn what_a_listener_carries() {
+    for punts in [10_000, 1_000_000] {
+        let limited = |config: &mut Value| config["gateway"]["limits"]["punts_per_second"] = json!(punts);
+        let Some(world) = World::with(limited) else { return };
+        let content = numbered(100_000);
+        world.servers.iter().for_each(|server| server.offer("file", &content).unwrap());
+        for url in ["http://203.0.113.93/name", "https://203.0.113.93/name", "http://203.0.113.93/file"] {
+            println!("punts_per_second {punts}, {url}: {}", asked_again_and_again(&world, url));
+            let drops = world.site.gateway.show("drops").unwrap();
+            let limited = drops.lines().filter(|line| line.contains("punt_limited")).collect::<Vec<_>>();
+            println!("    {limited:?}");
+        }
+    }
 }
