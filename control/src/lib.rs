@@ -6,6 +6,7 @@ pub mod compile;
 pub mod config;
 #[cfg_attr(not(feature = "dpdk"), expect(dead_code, reason = "without DPDK there are no ports to run on"))]
 pub mod daemon;
+pub mod desired;
 pub mod gateway;
 pub mod haproxy;
 pub mod health;

@@ -107,13 +107,13 @@ pub struct Desired {
 
 impl Desired {
     /// The first configuration after start.
-    pub fn new(config: Config) -> Desired {
+    pub fn new(config: impl Into<Arc<Config>>) -> Desired {
         Desired::unnumbered(config).renumber()
     }
 
     /// The first configuration after start, where networks and routing tables that were there before keep the numbers they
     /// had. `None` where those cannot be true.
-    pub fn continued(config: Config, before: &impl Numbered) -> Option<Desired> {
+    pub fn continued(config: impl Into<Arc<Config>>, before: &impl Numbered) -> Option<Desired> {
         let mut desired = Desired::unnumbered(config);
         let config = Arc::clone(&desired.config);
         desired.nets.last = config.gateway.limits.networks;
@@ -123,9 +123,9 @@ impl Desired {
         (desired.vrf(&TableKey::Underlay) == Some(UNDERLAY)).then_some(desired)
     }
 
-    fn unnumbered(config: Config) -> Desired {
+    fn unnumbered(config: impl Into<Arc<Config>>) -> Desired {
         Desired {
-            config: Arc::new(config),
+            config: config.into(),
             ports: Numbers::new(0, 31),
             nets: Numbers::new(1, u16::MAX),
             vrfs: Numbers::new(0, u16::MAX),
@@ -137,8 +137,8 @@ impl Desired {
     }
 
     /// What follows when `config` replaces the present one. Objects that are in both keep their numbers.
-    pub fn next(&self, config: Config) -> Desired {
-        Desired { config: Arc::new(config), ..self.clone() }.renumber()
+    pub fn next(&self, config: impl Into<Arc<Config>>) -> Desired {
+        Desired { config: config.into(), ..self.clone() }.renumber()
     }
 
     fn renumber(mut self) -> Desired {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
@@ -36,17 +36,27 @@ impl Client {
     /// The rows of a table.
     pub(super) fn show(&self, table: Table, filter: &Filter) -> Result<Rows> {
         let query = serde_urlencoded::to_string(filter).context("these filters")?;
-        let (headers, json) = self.ask(Method::GET, &format!("/v1/show/{}?{query}", table.name()))?;
+        let (headers, json) =
+            self.ask(Method::GET, &format!("/v1/show/{}?{query}", table.name()), String::new())?;
         Ok(Rows { json, cut: headers.contains_key(CUT) })
     }
 
-    pub(super) fn post(&self, path: &str) -> Result<String> {
-        self.ask(Method::POST, path).map(|(_, text)| text)
+    pub(super) fn get(&self, path: &str) -> Result<String> {
+        self.ask(Method::GET, path, String::new()).map(|(_, text)| text)
     }
 
-    fn ask(&self, method: Method, path: &str) -> Result<(HeaderMap, String)> {
+    pub(super) fn post(&self, path: &str) -> Result<String> {
+        self.send(path, String::new())
+    }
+
+    /// Posts a body.
+    pub(super) fn send(&self, path: &str, body: String) -> Result<String> {
+        self.ask(Method::POST, path, body).map(|(_, text)| text)
+    }
+
+    fn ask(&self, method: Method, path: &str, body: String) -> Result<(HeaderMap, String)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let answer = runtime.block_on(async { timeout(TIMEOUT, self.exchange(method, path)).await });
+        let answer = runtime.block_on(async { timeout(TIMEOUT, self.exchange(method, path, body)).await });
         let (status, headers, text) =
             answer.map_err(|_| anyhow!("the gateway does not answer; see its log"))??;
         if status.is_success() {
@@ -63,12 +73,18 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, HeaderMap, String)> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(StatusCode, HeaderMap, String)> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", "tidegate");
-        let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let request = request.header("content-type", "application/json");
+        let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
         let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();

@@ -1,6 +1,7 @@
 //! The command line. What a command does is in the module of its noun; here is what can be said.
 
 mod client;
+mod desired;
 mod doctor;
 
 use std::{
@@ -45,6 +46,25 @@ enum Command {
     ///
     /// Prints the generation that is live on all workers, or every problem; then nothing has changed and the exit code is 1.
     Reload,
+    /// Put the objects of a file into force, and take all others away
+    ///
+    /// The file's section `gateway` is passed over: it belongs to the host's own file. An object that names one that is not
+    /// there waits, and comes into force by itself.
+    Apply(desired::ApplyArgs),
+    /// Say what `apply` would change, and change nothing
+    Diff(desired::FileArgs),
+    /// Show objects of desired state, whether they are active, and if not, why
+    Get(desired::GetArgs),
+    /// Take an object away
+    ///
+    /// What names it waits until it is there again.
+    Delete(desired::DeleteArgs),
+    /// List the generations of desired state, or what one of them changed
+    History(desired::HistoryArgs),
+    /// Go back to an earlier generation
+    Rollback(desired::RollbackArgs),
+    /// Let a generation stay that was applied with --confirm-within
+    Confirm,
     /// Show what the running gateway does
     Show(ShowArgs),
     /// Say what this machine lacks to run a gateway
@@ -168,6 +188,13 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Check { file } => check(&file),
         Command::Reload => reload(&cli.socket),
+        Command::Apply(args) => desired::apply(&cli.socket, &args),
+        Command::Diff(args) => desired::diff(&cli.socket, &args),
+        Command::Get(args) => desired::get(&cli.socket, args),
+        Command::Delete(args) => desired::delete(&cli.socket, args),
+        Command::History(args) => desired::history(&cli.socket, &args),
+        Command::Rollback(args) => desired::rollback(&cli.socket, &args),
+        Command::Confirm => desired::confirm(&cli.socket),
         Command::Show(args) => show(&cli.socket, args),
         Command::Doctor => return doctor::run(),
         Command::Version => {

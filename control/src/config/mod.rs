@@ -17,6 +17,7 @@ mod shape;
 mod tree;
 
 use std::{
+    collections::HashSet,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -24,21 +25,22 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
+use serde_json::Value;
 use tidegate_fastpath::{
     table::nat::Quotas,
     types::{MacAddr, Mtu, Vid, Vni},
 };
 
-pub(crate) use self::check::is_subnet_address;
-use self::problem::Found;
+pub(crate) use self::check::{is_subnet_address, values};
 pub use self::{
     balance::{Backend, BackendKey, Listener, LoadBalancer},
     check::VXLAN_OVERHEAD,
     nat::{Eip, Nic, PortForward, Snat, Vip},
-    problem::{Problem, Problems},
+    problem::{Cause, Problem, Problems},
     qos::Qos,
     shape::schema,
 };
+use self::{problem::Found, raw::RawConfig};
 
 /// The name of an object, unique within its kind: 1 to 64 letters, digits, `.`, `_` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -435,11 +437,19 @@ pub enum RouteTarget {
 /// # Errors
 /// [`Problems`] with everything that is wrong with it; the configuration in force is not concerned.
 pub fn parse(text: &str) -> Result<Config, Problems> {
+    parse_file(text).map(|(_, config)| config)
+}
+
+/// Reads a document: as it is written, and what it means.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_file(text: &str) -> Result<(RawConfig, Config), Problems> {
     let mut found = Found::default();
     let mut document = tree::read(text, &mut found).map_err(|problem| Problems(vec![*problem]))?;
     let replaced = shape::walk(&mut document, &mut found);
     match serde_json::from_value(document) {
-        Ok(raw) => check::check(&raw, found, replaced),
+        Ok(raw) => check::check(&raw, found, replaced).map(|config| (raw, config)),
         // The walk leaves nothing that cannot be read; if it ever does, the document is refused.
         Err(error) => {
             found.push(Problem::of_document(
@@ -449,6 +459,53 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
             Err(found.into_problems())
         }
     }
+}
+
+/// The tree of a text: YAML or JSON, whatever the keys.
+///
+/// # Errors
+/// [`Problems`] where it cannot be read, or gives a key twice.
+pub fn read_tree(text: &str) -> Result<Value, Problems> {
+    let mut found = Found::default();
+    let tree = tree::read(text, &mut found).map_err(|problem| Problems(vec![*problem]))?;
+    if found.is_empty() { Ok(tree) } else { Err(found.into_problems()) }
+}
+
+/// The objects of a tree, by keys and types: everything but `gateway`, which is neither looked at nor kept.
+///
+/// # Errors
+/// [`Problems`] with every key and type that is wrong. What the values mean is not checked.
+pub fn read_objects(mut document: Value) -> Result<RawConfig, Problems> {
+    if let Value::Object(document) = &mut document {
+        let port = serde_json::json!({ "id": "none", "device": "none" });
+        document.insert("gateway".into(), serde_json::json!({ "ports": [port] }));
+    }
+    let raw = read_shape(document)?;
+    Ok(RawConfig { gateway: None, ..raw })
+}
+
+/// A whole tree, by keys and types.
+///
+/// # Errors
+/// As [`read_objects`].
+pub fn read_shape(mut document: Value) -> Result<RawConfig, Problems> {
+    let mut found = Found::default();
+    shape::walk(&mut document, &mut found);
+    if !found.is_empty() {
+        return Err(found.into_problems());
+    }
+    serde_json::from_value(document).map_err(|error| {
+        let what = format!("cannot be read: {error}");
+        Problems(vec![Problem::of_document(what, "correct its keys and types")])
+    })
+}
+
+/// What a document means whose keys and types are right.
+///
+/// # Errors
+/// All [`Problems`], however many.
+pub fn check_all(raw: &RawConfig) -> Result<Config, Problems> {
+    check::check(raw, Found::all(), HashSet::new())
 }
 
 /// Reads a file.

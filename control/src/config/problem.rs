@@ -15,12 +15,34 @@ pub struct Problem {
     pub what: String,
     /// What to do about it.
     pub way_out: String,
+    /// Whether another object has to do with it.
+    #[serde(skip)]
+    pub cause: Cause,
+}
+
+/// What has to change before an object holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// The object itself: it cannot be right, whatever else there is.
+    #[default]
+    Itself,
+    /// Something that it names is not there.
+    Missing,
+    /// It does not go together with something that is there.
+    Clash,
 }
 
 impl Problem {
     /// A mistake of the document as a whole.
     pub(super) fn of_document(what: String, way_out: &str) -> Problem {
-        Problem { path: String::new(), id: None, value: None, what, way_out: way_out.into() }
+        Problem {
+            path: String::new(),
+            id: None,
+            value: None,
+            what,
+            way_out: way_out.into(),
+            cause: Cause::Itself,
+        }
     }
 }
 
@@ -68,9 +90,15 @@ pub(super) const PROBLEMS_MAX: usize = 1000;
 pub(super) struct Found {
     problems: Vec<Problem>,
     dropped: usize,
+    all: bool,
 }
 
 impl Found {
+    /// Keeps all problems, however many.
+    pub(super) fn all() -> Found {
+        Found { all: true, ..Found::default() }
+    }
+
     pub(super) fn push(&mut self, problem: Problem) {
         if self.is_full() {
             self.dropped += 1;
@@ -81,7 +109,7 @@ impl Found {
 
     /// Whether further problems are only counted.
     pub(super) fn is_full(&self) -> bool {
-        self.problems.len() >= PROBLEMS_MAX
+        !self.all && self.problems.len() >= PROBLEMS_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -194,12 +194,12 @@ pub struct RawGateway {
     /// The REST API.
     #[schemars(extend("x-unbuilt" = "the REST API"))]
     pub api: Option<Unbuilt>,
-    /// Directory of what outlives the process.
+    /// Directory of what outlives the process: desired state with its history. No two gateways share one.
     #[schemars(extend("format" = "path", "default" = r::STATE_DEFAULT))]
     pub state: Option<String>,
     /// The file of translated connections, from which a gateway that was killed goes on.
     pub flow_state: Option<RawFlowState>,
-    /// Unix socket of `tidegate show` and `tidegate reload`.
+    /// Unix socket of `tidegate show`, `tidegate reload` and the other tools.
     #[schemars(extend("format" = "path", "default" = r::CONTROL_SOCKET_DEFAULT))]
     pub control_socket: Option<String>,
     /// Sizes of tables and rates.
@@ -469,6 +469,9 @@ pub struct RawVlan {
 /// and `via_vpc`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawRoute {
+    /// Its name; one made of table, destination, priority and target when left out.
+    #[schemars(extend("format" = "id"))]
+    pub id: Option<String>,
     /// The VPC router whose table it is in.
     #[schemars(extend("format" = "id"))]
     pub vpc: Option<String>,
@@ -490,7 +493,7 @@ pub struct RawRoute {
     /// In to the table of this VPC router; only for routes of a public network.
     #[schemars(extend("format" = "id"))]
     pub via_vpc: Option<String>,
-    /// Of equal destinations the lowest value is in force. A connected subnet beats any.
+    /// Of equal destinations the lowest value is in force, of equal values the lowest id. A connected subnet beats any.
     #[schemars(range(min = r::PRIORITY_MIN, max = r::PRIORITY_MAX), extend("default" = r::PRIORITY_DEFAULT))]
     pub priority: Option<u64>,
 }

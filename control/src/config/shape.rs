@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{
-    problem::{Found, Problem, shown},
+    problem::{Cause, Found, Problem, shown},
     raw::RawConfig,
     tree::join,
 };
@@ -59,6 +59,7 @@ impl Shape<'_> {
             value,
             what: what.into(),
             way_out: way_out.into(),
+            cause: Cause::Itself,
         });
     }
 

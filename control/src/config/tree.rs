@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 
-use super::problem::{Found, PROBLEMS_MAX, Problem, shown};
+use super::problem::{Cause, Found, PROBLEMS_MAX, Problem, shown};
 
 /// Largest document, in bytes: about 150,000 networks.
 pub(super) const TEXT_BYTES_MAX: usize = 32 << 20;
@@ -220,6 +220,7 @@ impl Node<'_> {
             value: Some(shown(&value.to_string())),
             what: "is given for a key that is there already".into(),
             way_out: "keep one of them".into(),
+            cause: Cause::Itself,
         });
     }
 }

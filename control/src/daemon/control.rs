@@ -17,10 +17,12 @@ use tokio::{
 use tracing::{error, info};
 
 use super::{
+    change,
     health::Health,
     place::Place,
     port::{self, Ports},
-    reload, server,
+    reload::{self, Publish, ReloadError, Reloaded},
+    server,
     shared::{Command, Shared},
     worker::Workers,
 };
@@ -110,8 +112,14 @@ impl<P: Ports> Control<'_, P> {
             };
             match wake {
                 Wake::End => break Ending::Asked,
-                Wake::Hangup => drop(self.reload(&mut run).await),
-                Wake::Command(Command::Reload(reply)) => drop(reply.send(self.reload(&mut run).await)),
+                Wake::Hangup => {
+                    let (shared, file) = (Arc::clone(self.shared), self.file.to_owned());
+                    tokio::spawn(async move { change::reload(&shared, &file, "SIGHUP".to_owned()).await });
+                }
+                Wake::Command(Command::OpenLog) => self.open_log(&mut run),
+                Wake::Command(Command::Publish(plan, reply)) => {
+                    drop(reply.send(self.publish(&mut run, *plan).await));
+                }
                 Wake::Second => {
                     if !self.workers.all_run() {
                         error!("a worker ended; the gateway stops");
@@ -132,7 +140,7 @@ impl<P: Ports> Control<'_, P> {
     }
 
     fn begin(&mut self) -> Result<Run> {
-        let servers = server::start(self.shared, self.place)?;
+        let servers = server::start(self.shared, self.place, self.file)?;
         let mut every_second = interval(HOUSEKEEPING);
         every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the first run is fresh: what it made is taken over after a fault.
@@ -172,15 +180,14 @@ impl<P: Ports> Control<'_, P> {
         done > 0
     }
 
-    async fn reload(&self, run: &mut Run) -> Result<reload::Reloaded, reload::ReloadError> {
-        let result = reload::reload(self.shared, self.ports, self.file).await;
+    async fn publish(&self, run: &mut Run, what: Publish) -> Result<Reloaded, ReloadError> {
+        let result = reload::publish(self.shared, self.ports, what).await;
         if result.is_ok() {
             self.want_namespaces(run);
             self.check_backends(run);
             self.want_proxies(run);
+            self.open_log(run);
         }
-        // Also where nothing has changed: the file may have been renamed.
-        self.open_log(run);
         result
     }
 
@@ -208,6 +215,9 @@ impl<P: Ports> Control<'_, P> {
         assert!(run.proxies.is_alive(), "the thread of the proxies ended");
         self.ports.log();
         self.shared.settle();
+        if self.shared.store().unconfirmed(change::now_ms()).is_some_and(|(_, left)| left == 0) {
+            tokio::spawn(change::fall_back(Arc::clone(self.shared)));
+        }
         let config = self.shared.gateway().desired().config().clone();
         let facts = port::facts(self.ports, &config);
         {

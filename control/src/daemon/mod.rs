@@ -4,11 +4,13 @@
 //! control loop ([`control`]) under a watchdog ([`supervise`]): a fault there starts it again while workers forward on.
 //! SIGTERM and SIGINT end it: workers finish their bursts, and namespaces, TAPs, sockets and DPDK's files go.
 
+mod change;
 mod control;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod flow_file;
 mod health;
+mod objects;
 mod place;
 mod port;
 mod reload;
@@ -28,10 +30,14 @@ use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_gettime};
 use tidegate_fastpath::{flow::Recovery, io::Io, types::Nanos, worker::Idle};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use self::reload::{ReloadError, Reloaded};
-pub(crate) use self::server::CUT;
+pub(crate) use self::{
+    change::{How, Outcome, Shown},
+    objects::{ObjectRow, Which},
+    server::CUT,
+};
 use self::{
     control::{Control, Ending},
     flow_file::FlowFile,
@@ -41,7 +47,8 @@ use self::{
     worker::Workers,
 };
 use crate::{
-    config::{self, Config, Poll, Problems},
+    config::{self, Config, Poll, Problems, raw::RawConfig},
+    desired::{self, Directory, Disk, Opened, Source, Store},
     gateway::Gateway,
 };
 
@@ -54,13 +61,13 @@ pub struct Options {
     pub fresh: bool,
 }
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file: as it is written, and what it means.
 ///
 /// # Errors
 /// When it cannot be read, or [`Problems`] with everything that is wrong with it.
-pub fn read_config(file: &Path) -> Result<Config> {
+pub fn read_config(file: &Path) -> Result<(RawConfig, Config)> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    config::parse(&text).map_err(|problems: Problems| problems.into())
+    config::parse_file(&text).map_err(|problems: Problems| problems.into())
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -69,11 +76,13 @@ pub fn read_config(file: &Path) -> Result<Config> {
 /// Why it did not start, or a worker that ended: one sentence that says what to do.
 #[cfg(feature = "dpdk")]
 pub fn run(options: &Options) -> Result<()> {
-    let config = read_config(&options.config)
+    let (raw, config) = read_config(&options.config)
         .with_context(|| format!("{} does not hold", options.config.display()))?;
     let place = Place::take(&config)?;
+    let store = restore(&config, raw)?;
+    let config = Config::clone(&store.basis().settled.config);
     let (ports, ios) = dpdk::start(&config)?;
-    Daemon { options, config, place, ports: &ports }.run(ios, dpdk::register)
+    Daemon { options, config, store, place, ports: &ports }.run(ios, dpdk::register)
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -90,6 +99,7 @@ pub fn run(options: &Options) -> Result<()> {
 struct Daemon<'a, P> {
     options: &'a Options,
     config: Config,
+    store: Store,
     place: Place,
     ports: &'a P,
 }
@@ -118,7 +128,7 @@ impl<P: Ports> Daemon<'_, P> {
         })?;
         worker::keep_off(&settings.workers, settings.control_lcore);
         let (commands, inbox) = mpsc::channel(16);
-        let shared = Arc::new(Shared::new(gateway, commands));
+        let shared = Arc::new(Shared::new(gateway, self.store, commands));
         info!(workers = settings.workers.len(), ports = settings.ports.len(), "the gateway forwards");
 
         let mut control = Control {
@@ -144,6 +154,29 @@ impl<P: Ports> Daemon<'_, P> {
         .inspect(|()| info!("stopped"))
         .inspect_err(|error| warn!("{error:#}"))
     }
+}
+
+/// Takes up desired state from where it was kept, or from the file where that has changed.
+fn restore(config: &Config, mut raw: RawConfig) -> Result<Store> {
+    let host = raw.gateway.take().unwrap_or_default();
+    let objects = desired::documents(raw)?;
+    let disk = Directory::open(config.gateway.state.clone()).map(|disk| Box::new(disk) as Box<dyn Disk>);
+    let by = change::by("start".to_owned(), Source::File, change::How::default());
+    let (store, opened) = Store::open(disk, &host, objects, &by)?;
+    store.damaged().iter().for_each(|file| warn!("desired state: {file}"));
+    if let Some(why) = store.trouble() {
+        error!("gateway.state: {why}; the file is in force, and other changes are refused");
+    }
+    let basis = store.basis();
+    let (generation, objects) = (basis.generation, basis.documents.len());
+    match opened {
+        Opened::Restored => info!(generation, objects, "desired state is restored"),
+        Opened::File => info!(generation, objects, "desired state is the file's"),
+    }
+    for (key, status) in basis.settled.statuses.iter().take(100) {
+        info!("{key} is {}: {}", status.name(), status.reason());
+    }
+    Ok(store)
 }
 
 /// Says what became of the connections of an earlier gateway.

@@ -1,6 +1,6 @@
-//! Reading the configuration again: all of it comes into force, or nothing does.
+//! Putting a plan into force: all of it, or nothing. What was not kept does not come into force.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use serde::Serialize;
 use thiserror::Error;
@@ -10,7 +10,8 @@ use tracing::{info, warn};
 
 use super::{port::Ports, shared::Shared};
 use crate::{
-    config::{self, Config, Port, Problem, Problems},
+    config::{Cause, Config, Port, Problem, Problems},
+    desired::{By, Plan, Refused, Source},
     gateway::restart_problems,
 };
 
@@ -39,42 +40,72 @@ pub enum ReloadError {
         /// Why.
         source: io::Error,
     },
-    /// What is wrong with it, or needs a restart.
+    /// What is wrong with what it writes, or why it cannot be kept.
     #[error(transparent)]
-    Problems(#[from] Problems),
+    Refused(#[from] Refused),
+    /// The gateway ends, or its control thread failed.
+    #[error("{0}")]
+    Gone(&'static str),
 }
 
-/// Reads `file` and puts it into force. Returns when all workers use it.
+impl From<Problems> for ReloadError {
+    fn from(problems: Problems) -> ReloadError {
+        Refused::from(problems).into()
+    }
+}
+
+/// A plan on its way into force.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) plan: Plan,
+    pub(super) by: By,
+    /// Of the objects of the configuration file.
+    pub(super) file_sum: Option<String>,
+}
+
+/// Keeps a plan and puts it into force. Returns when all workers use it.
 ///
 /// # Errors
-/// [`ReloadError`]; the configuration in force stays.
-pub(super) async fn reload(
+/// [`ReloadError`]; what is in force stays.
+pub(super) async fn publish(
     shared: &Shared,
     ports: &impl Ports,
-    file: &Path,
+    what: Publish,
 ) -> Result<Reloaded, ReloadError> {
-    let result = replace(shared, ports, file).await;
+    let result = replace(shared, ports, &what).await;
     match &result {
-        Ok(Reloaded { generation, live: true }) => info!(generation, "the new configuration is live"),
+        Ok(Reloaded { generation, live: true }) => {
+            info!(generation, who = what.by.who, "the new configuration is live")
+        }
         Ok(Reloaded { generation, .. }) => warn!(generation, "published, but not yet used by all workers"),
-        Err(error) => warn!("nothing has changed: {error}"),
+        Err(error) => warn!(who = what.by.who, "nothing has changed: {error}"),
     }
     result
 }
 
-async fn replace(shared: &Shared, ports: &impl Ports, file: &Path) -> Result<Reloaded, ReloadError> {
-    let text = tokio::fs::read_to_string(file).await;
-    let text = text.map_err(|source| ReloadError::Read { file: file.display().to_string(), source })?;
-    let config = config::parse(&text)?;
+async fn replace(
+    shared: &Shared,
+    ports: &impl Ports,
+    Publish { plan, by, file_sum }: &Publish,
+) -> Result<Reloaded, ReloadError> {
     let generation = {
         let mut gateway = shared.gateway();
-        let present = gateway.desired().config();
-        let refused = restart_problems(present, &config);
+        let present = gateway.desired().shared_config().clone();
+        let config = plan.config();
+        let refused = restart_problems(&present, config);
         if !refused.is_empty() {
             return Err(Problems(refused).into());
         }
-        set_mtus(ports, &mtu_changes(present, &config))?;
-        gateway.apply(config, shared.now())?
+        let changes = mtu_changes(&present, config);
+        set_mtus(ports, &changes)?;
+        let generation = shared.store().commit(plan, by, file_sum.clone()).inspect_err(|_| {
+            take_back(ports, &changes);
+        })?;
+        // The file may name other files (certificates) that have changed.
+        if !plan.changes.is_empty() || by.source == Source::File {
+            gateway.apply(config.clone(), shared.now())?;
+        }
+        generation
     };
     let end = Instant::now() + LIVE_WAIT;
     while !shared.gateway().is_live() {
@@ -97,19 +128,25 @@ fn mtu_changes<'a>(old: &Config, new: &'a Config) -> Vec<(usize, &'a Port, Mtu)>
 fn set_mtus(ports: &impl Ports, changes: &[(usize, &Port, Mtu)]) -> Result<(), Problems> {
     for (done, (i, port, _)) in changes.iter().enumerate() {
         if let Err(why) = ports.set_mtu(port, port.mtu) {
-            for (_, port, old) in &changes[..done] {
-                if let Err(why) = ports.set_mtu(port, *old) {
-                    warn!(port = %port.id, "the old MTU does not come back: {why}");
-                }
-            }
+            take_back(ports, &changes[..done]);
             return Err(Problems(vec![Problem {
                 path: format!("gateway.ports[{i}].mtu"),
                 id: Some(port.id.to_string()),
                 value: Some(port.mtu.to_string()),
                 what: format!("was refused: {why}"),
                 way_out: "put the old value back, or restart the gateway".to_owned(),
+                cause: Cause::Itself,
             }]));
         }
     }
     Ok(())
+}
+
+/// Gives ports the MTUs that they had.
+fn take_back(ports: &impl Ports, changes: &[(usize, &Port, Mtu)]) {
+    for (_, port, old) in changes {
+        if let Err(why) = ports.set_mtu(port, *old) {
+            warn!(port = %port.id, "the old MTU does not come back: {why}");
+        }
+    }
 }

@@ -3,32 +3,31 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/show/TABLE?vpc=&network=&limit=` | 200 with a list of rows, and the header `tidegate-cut: true` where there were more; 404 no such table; 400 with `{"error"}` |
-//! | `POST /v1/reload` | 200 with `{"generation", "live"}`; 422 with `{"error", "problems"}` |
+//! | everything about desired state | [`objects`] |
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, State},
     http::{HeaderName, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use prometheus::TEXT_FORMAT;
 use serde_json::json;
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::oneshot,
     task::JoinHandle,
 };
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use tracing::error;
 
 use super::{
+    objects::{self, Peer},
     place::Place,
-    reload::ReloadError,
-    shared::{Command, Shared},
+    shared::Shared,
 };
 use crate::show::{Filter, Rows, Table};
 
@@ -41,9 +40,13 @@ const JSON: &str = "application/json";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the control socket and the metrics, on tasks of the present runtime.
-pub(super) fn start(shared: &Arc<Shared>, place: &Place) -> Result<Vec<JoinHandle<()>>> {
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    place: &Place,
+    file: &std::path::Path,
+) -> Result<Vec<JoinHandle<()>>> {
     let socket = UnixListener::from_std(place.control.try_clone().context("the control socket")?)?;
-    let control = router(shared.clone());
+    let control = router(shared.clone(), file.into()).into_make_service_with_connect_info::<Peer>();
     let mut servers = vec![tokio::spawn(async move {
         if let Err(error) = axum::serve(socket, control).await {
             error!("the control socket failed: {error}");
@@ -62,18 +65,18 @@ pub(super) fn start(shared: &Arc<Shared>, place: &Place) -> Result<Vec<JoinHandl
 }
 
 fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router
-        .layer(RequestBodyLimitLayer::new(BODY_MAX))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
+    router.layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
 }
 
-fn router(shared: Arc<Shared>) -> Router {
-    let routes = Router::new().route("/v1/show/{*table}", get(show)).route("/v1/reload", post(reload));
-    limited(routes).with_state(shared)
+fn router(shared: Arc<Shared>, file: Arc<std::path::Path>) -> Router {
+    let routes = Router::new().route("/v1/show/{*table}", get(show));
+    let routes = routes.layer(RequestBodyLimitLayer::new(BODY_MAX));
+    limited(routes.merge(objects::routes()).layer(Extension(file))).with_state(shared)
 }
 
 fn scrape_router(shared: Arc<Shared>) -> Router {
-    limited(Router::new().route("/metrics", get(scrape))).with_state(shared)
+    let routes = Router::new().route("/metrics", get(scrape));
+    limited(routes.layer(RequestBodyLimitLayer::new(BODY_MAX))).with_state(shared)
 }
 
 async fn show(
@@ -89,24 +92,6 @@ async fn show(
         Ok(Rows { json, cut: false }) => ([(CONTENT_TYPE, JSON)], json).into_response(),
         Ok(Rows { json, cut: true }) => ([(CONTENT_TYPE, JSON), (CUT, "true")], json).into_response(),
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error),
-    }
-}
-
-async fn reload(State(shared): State<Arc<Shared>>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let sent = shared.commands.send(Command::Reload(reply)).await.is_ok();
-    match answer.await {
-        Ok(Ok(reloaded)) => Json(reloaded).into_response(),
-        Ok(Err(error)) => {
-            let problems = match &error {
-                ReloadError::Problems(problems) => json!(problems),
-                ReloadError::Read { .. } => json!([]),
-            };
-            let body = json!({ "error": error.to_string(), "problems": problems });
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
-        }
-        Err(_) if sent => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the reload failed; see the log"),
-        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping"),
     }
 }
 

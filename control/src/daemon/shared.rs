@@ -20,10 +20,11 @@ use tracing::error;
 use super::{
     flow_file::FlowFile,
     machine_time,
-    reload::{ReloadError, Reloaded},
+    reload::{Publish, ReloadError, Reloaded},
 };
 use crate::{
     config::Id,
+    desired::Store,
     gateway::Gateway,
     haproxy,
     health::{HealthEvent, State},
@@ -39,8 +40,10 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// What servers ask of the control loop.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Read the configuration again.
-    Reload(oneshot::Sender<Result<Reloaded, ReloadError>>),
+    /// Put a plan into force.
+    Publish(Box<Publish>, oneshot::Sender<Result<Reloaded, ReloadError>>),
+    /// Open the file of the session log anew.
+    OpenLog,
 }
 
 /// What the control loop last saw of the machine, for showing.
@@ -59,6 +62,9 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Shared {
     gateway: Mutex<Gateway>,
+    store: Mutex<Store>,
+    /// Held by whoever makes a change, from its first look to its end.
+    pub(super) turn: tokio::sync::Mutex<()>,
     seen: Mutex<Seen>,
     restarts: AtomicU64,
     /// What the session log counted.
@@ -68,9 +74,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(gateway: Gateway, commands: mpsc::Sender<Command>) -> Shared {
+    pub(super) fn new(gateway: Gateway, store: Store, commands: mpsc::Sender<Command>) -> Shared {
         Shared {
             gateway: Mutex::new(gateway),
+            store: Mutex::new(store),
+            turn: tokio::sync::Mutex::new(()),
             seen: Mutex::default(),
             restarts: AtomicU64::new(0),
             nat_log: Arc::default(),
@@ -104,6 +112,11 @@ impl Shared {
     /// The control side. After a fault it is taken as it is; [`Shared::recover`] has put it in order.
     pub(super) fn gateway(&self) -> MutexGuard<'_, Gateway> {
         self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Desired state. Where both are held, the gateway is locked first.
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -156,6 +169,7 @@ impl Shared {
     }
 
     fn render(&self, census: Census) -> String {
+        let objects = self.store().basis().counts();
         let (mut gateway, seen) = (self.gateway(), self.seen());
         let port = |(id, device): (&Id, &Device)| Some((gateway.desired().port(id)?, device.sample));
         let sample = Sample {
@@ -171,6 +185,7 @@ impl Shared {
             backends: seen.backends,
             proxies: seen.proxies.clone(),
             live: gateway.is_live(),
+            objects,
         };
         metrics::render(&gateway, &sample)
     }

@@ -171,7 +171,8 @@ impl Gateway {
     ///
     /// # Errors
     /// What cannot be changed without a restart; nothing has changed then.
-    pub fn apply(&mut self, config: Config, now: Nanos) -> Result<u64, Problems> {
+    pub fn apply(&mut self, config: impl Into<Arc<Config>>, now: Nanos) -> Result<u64, Problems> {
+        let config = config.into();
         let refused = restart_problems(self.desired.config(), &config);
         if !refused.is_empty() {
             return Err(Problems(refused));

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::config::{Config, Gateway, Hugepages, Limits, Poll, Port, Problem, Timeouts};
+use crate::config::{Cause, Config, Gateway, Hugepages, Limits, Poll, Port, Problem, Timeouts};
 
 /// Every difference between two configurations that needs a restart, as problems of the new one.
 pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
@@ -118,6 +118,7 @@ fn problem(path: String, is: String, was: &str) -> Problem {
         value: Some(is),
         what: format!("differs from {was}, with which the gateway was started"),
         way_out: "put the old value back, or restart the gateway".to_owned(),
+        cause: Cause::Itself,
     }
 }
 

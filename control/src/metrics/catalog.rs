@@ -44,6 +44,10 @@ catalog! {
     /// Whether every worker uses the present generation (1) or one still uses an older one (0).
     GENERATION_LIVE = Gauge "tidegate_config_generation_live" [];
 
+    /// Objects of desired state by kind and state: active, pending (what they name is not there) or failed (they do not go
+    /// together with others).
+    OBJECTS = Gauge "tidegate_objects" ["kind", "state"];
+
     /// Seconds since the gateway started.
     UPTIME = Gauge "tidegate_uptime_seconds" [];
     /// How often the control thread was started again after a fault; workers forwarded on.

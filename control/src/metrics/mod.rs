@@ -23,6 +23,7 @@ use tidegate_fastpath::{
 use self::sheet::Sheet;
 use crate::{
     config::{Id, TableKey},
+    desired::{Kind, Status},
     gateway::{Gateway, RingEvent},
     haproxy,
     health::{HealthEvent, State},
@@ -74,6 +75,8 @@ pub struct Sample {
     pub backends: [u64; State::ALL.len()],
     /// What is seen of the proxies of HTTP listeners.
     pub proxies: Vec<haproxy::Seen>,
+    /// How many objects of each kind are in each state, in the order of [`Status::NAMES`].
+    pub objects: Vec<(Kind, [u64; 3])>,
 }
 
 /// All metrics in the Prometheus text format.
@@ -83,6 +86,11 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     sheet.set(&catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
     sheet.set(&catalog::GENERATION, &[], gateway.generation());
     sheet.set(&catalog::GENERATION_LIVE, &[], u64::from(sample.live));
+    for (kind, counts) in &sample.objects {
+        for (state, count) in Status::NAMES.iter().zip(counts) {
+            sheet.set(&catalog::OBJECTS, &[kind.section(), state], *count);
+        }
+    }
     sheet.set(&catalog::UPTIME, &[], sample.uptime_s);
     sheet.set(&catalog::CONTROL_RESTARTS, &[], sample.control_restarts);
     for event in LogEvent::ALL {
@@ -342,6 +350,7 @@ mod tests {
                 || metric.name.starts_with("tidegate_drops")
                 || metric.name.starts_with("tidegate_lb_")
                 || metric.name.starts_with("tidegate_http_")
+                || metric.name == "tidegate_objects"
                 || metric.name.starts_with("tidegate_qos")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));

@@ -12,7 +12,7 @@ use super::{
     vip::{Check, Named},
 };
 use crate::config::{
-    Backend, Id, Listener, LoadBalancer, Nic, Vip,
+    Backend, Cause, Id, Listener, LoadBalancer, Nic, Vip,
     balance::{Access, Algorithm, AllDown, DeadSessions, HealthCheck, ListenerProtocol, Mode, Probe},
     http::Certificate,
     nat::{PortRange, Share, Vm},
@@ -166,7 +166,7 @@ impl Check<'_> {
             let whose = (backend.vm.clone(), backend.port);
             if let Some(first) = taken.get(&whose) {
                 let value = format!("{}:{}", backend.vm.address, backend.port);
-                report.add(here, "", value, format!("is {first} already"), "remove one of them");
+                report.clash(here, "", value, format!("is {first} already"), "remove one of them");
             } else {
                 taken.insert(whose, path.clone());
             }
@@ -211,7 +211,7 @@ fn named_once(at: At<'_>, of: Of<'_>, seen: &mut Seen<'_>, report: &mut Report) 
     let Some(id) = at.id else { return };
     match seen.names.get(id) {
         Some(first) => {
-            report.add(at, "id", id, format!("is the id of {first} already"), "choose another id");
+            report.clash(at, "id", id, format!("is the id of {first} already"), "choose another id");
         }
         None => _ = seen.names.insert(id.to_owned(), Party::of(of.section.to_owned(), at)),
     }
@@ -271,7 +271,7 @@ fn one_vpc(at: At<'_>, backends: &[Option<Backend>], report: &mut Report) -> Opt
     let first = known.next()?;
     if let Some(other) = known.find(|vpc| *vpc != first) {
         let what = format!("has backends of VPC {first} and of VPC {other}");
-        report.lacks(at, "backends", what, "keep those of one VPC");
+        report.because(Cause::Clash, |report| report.lacks(at, "backends", what, "keep those of one VPC"));
     }
     Some(first.clone())
 }

@@ -12,6 +12,7 @@ mod qos;
 mod route;
 mod share;
 mod text;
+pub(crate) mod values;
 mod vip;
 
 use std::{
@@ -28,7 +29,7 @@ use tidegate_fastpath::{
 
 use super::{
     Config, Id, Vpc,
-    problem::{Found, Problem, Problems, shown},
+    problem::{Cause, Found, Problem, Problems, shown},
     raw::{RawConfig, RawQuotas, RawVpcRouter, range},
 };
 
@@ -36,7 +37,7 @@ pub use self::network::VXLAN_OVERHEAD;
 
 /// Checks a document whose shape was walked.
 pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) -> Result<Config, Problems> {
-    let mut report = Report { found, replaced };
+    let mut report = Report { found, replaced, cause: Cause::Itself };
     let mut links = Links::default();
     let gateway = raw.gateway.as_ref().map(|raw| gateway::check(raw, &mut links, &mut report));
     let (gateway, ports) = gateway.unwrap_or_default();
@@ -89,6 +90,7 @@ fn count(limit: u16, networks: usize, report: &mut Report) {
                 "is less than the {networks} networks of this document (ports with addresses included)"
             ),
             way_out: format!("raise it to {networks} or more, at most {}", range::NETWORKS_MAX),
+            cause: Cause::Clash,
         });
     }
 }
@@ -138,6 +140,8 @@ fn quotas(raw: &RawQuotas) -> Quotas {
 struct Report {
     found: Found,
     replaced: HashSet<String>,
+    /// Of what is found next.
+    cause: Cause,
 }
 
 /// Where a check is.
@@ -181,6 +185,26 @@ impl Report {
         self.push(at, key, Some(shown(&value.to_string())), what.into(), way_out.into());
     }
 
+    /// As [`Report::add`], where it is another object that this one does not go together with.
+    fn clash(
+        &mut self,
+        at: At<'_>,
+        key: &str,
+        value: impl Display,
+        what: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
+        self.because(Cause::Clash, |report| report.add(at, key, value, what, way_out));
+    }
+
+    /// What `look` finds has this cause.
+    fn because<T>(&mut self, cause: Cause, look: impl FnOnce(&mut Report) -> T) -> T {
+        let before = std::mem::replace(&mut self.cause, cause);
+        let seen = look(self);
+        self.cause = before;
+        seen
+    }
+
     /// A problem without a value.
     fn lacks(&mut self, at: At<'_>, key: &str, what: impl Into<String>, way_out: impl Into<String>) {
         self.push(at, key, None, what.into(), way_out.into());
@@ -201,7 +225,8 @@ impl Report {
         if self.is_replaced(&path) {
             return;
         }
-        self.found.push(Problem { path, id: at.id.map(shown), value, what, way_out });
+        let cause = self.cause;
+        self.found.push(Problem { path, id: at.id.map(shown), value, what, way_out, cause });
     }
 
     /// Whether the shape replaced the value at `path` or one around it.
@@ -328,7 +353,9 @@ impl<T> Known<T> {
             Lookup::Broken => None,
             Lookup::Missing => {
                 let way_out = format!("add it to {section} or name one that is there");
-                report.add(at, key, id, format!("is no id in {section}"), way_out);
+                report.because(Cause::Missing, |report| {
+                    report.add(at, key, id, format!("is no id in {section}"), way_out);
+                });
                 None
             }
         }
@@ -366,6 +393,6 @@ impl Links {
             Some(vlan) => (format!("VLAN {vlan} of port {port}"), format!("belongs to {first} already")),
             None => (format!("port {port} untagged"), format!("belongs to {first} already")),
         };
-        report.add(at, key, value, what, "use another VLAN or port for one of them");
+        report.clash(at, key, value, what, "use another VLAN or port for one of them");
     }
 }

@@ -7,7 +7,7 @@ use tidegate_fastpath::types::{Mtu, Vid, Vni};
 
 use super::{At, Known, Links, Report, public::port_mtu, text};
 use crate::config::{
-    Id, NetworkLink, Port, Vpc, VpcNetwork, VxlanPool,
+    Cause, Id, NetworkLink, Port, Vpc, VpcNetwork, VxlanPool,
     raw::{RawVpcNetwork, RawVxlan},
 };
 
@@ -114,12 +114,12 @@ impl Check<'_> {
         let pool = pool?;
         if !pool.vni_range.contains(vni) {
             let what = format!("is outside the range {} of pool {}", pool.vni_range, pool.id);
-            report.add(at, "vxlan.vni", vni, what, "choose a VNI in it, or extend the pool's vni_range");
+            report.clash(at, "vxlan.vni", vni, what, "choose a VNI in it, or extend the pool's vni_range");
         }
         let index = at.index.unwrap_or_default();
         if let Some(first) = vnis.get(&(pool.id.clone(), vni)) {
             let what = format!("is the VNI of vpc_networks[{first}] in pool {} already", pool.id);
-            report.add(at, "vxlan.vni", vni, what, "choose another VNI");
+            report.clash(at, "vxlan.vni", vni, what, "choose another VNI");
         } else {
             vnis.insert((pool.id.clone(), vni), index);
         }
@@ -135,12 +135,8 @@ fn overlay_mtu(at: At<'_>, raw: Option<u64>, underlay: &Port, report: &mut Repor
     let Ok(most) = Mtu::new(u32::from(room)) else {
         let what =
             format!("has only {room} bytes left on port {}, whose mtu is {}", underlay.id, underlay.mtu);
-        report.lacks(
-            at,
-            "mtu",
-            what,
-            format!("raise the port's mtu to {} or more", Mtu::MIN + u32::from(VXLAN_OVERHEAD)),
-        );
+        let way_out = format!("raise the port's mtu to {} or more", Mtu::MIN + u32::from(VXLAN_OVERHEAD));
+        report.because(Cause::Clash, |report| report.lacks(at, "mtu", what, way_out));
         return None;
     };
     let Some(raw) = raw else { return Some(most) };
@@ -148,7 +144,13 @@ fn overlay_mtu(at: At<'_>, raw: Option<u64>, underlay: &Port, report: &mut Repor
     if mtu > most {
         let needs = mtu.get() + VXLAN_OVERHEAD;
         let what = format!("needs {needs} bytes on port {}, whose mtu is {}", underlay.id, underlay.mtu);
-        report.add(at, "mtu", mtu, what, format!("give at most {most}, or raise the port's mtu to {needs}"));
+        report.clash(
+            at,
+            "mtu",
+            mtu,
+            what,
+            format!("give at most {most}, or raise the port's mtu to {needs}"),
+        );
     }
     Some(mtu)
 }
@@ -201,6 +203,6 @@ fn overlaps(raw: &[RawVpcNetwork], report: &mut Report) {
         let at = At { section: "vpc_networks", index: Some(later), id: network.id.as_deref() };
         let of = |raw: &RawVpcNetwork| raw.cidr.clone().unwrap_or_default();
         let what = format!("overlaps {} of vpc_networks[{earlier}] in the same VPC", of(other));
-        report.add(at, "cidr", of(network), what, "choose subnets apart, or another VPC");
+        report.clash(at, "cidr", of(network), what, "choose subnets apart, or another VPC");
     }
 }

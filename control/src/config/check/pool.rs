@@ -6,7 +6,7 @@ use tidegate_fastpath::table::VTEPS_MAX;
 
 use super::{At, Known, Report, text};
 use crate::config::{
-    Port, VxlanPool,
+    Cause, Port, VxlanPool,
     raw::{RawVxlanPool, range as r},
 };
 
@@ -25,13 +25,8 @@ pub(super) fn check(raw: &[RawVxlanPool], ports: &Known<Port>, report: &mut Repo
                 // A port that did not pass may be the one.
                 if found.is_none() && ports.all_passed() {
                     let way_out = format!("add an address of {cidr} to a port in gateway.ports");
-                    report.add(
-                        at,
-                        "vtep_cidr",
-                        cidr,
-                        "contains no address of a port, so there is no VTEP",
-                        way_out,
-                    );
+                    let what = "contains no address of a port, so there is no VTEP";
+                    report.because(Cause::Missing, |report| report.add(at, "vtep_cidr", cidr, what, way_out));
                 }
                 found
             });
@@ -56,7 +51,8 @@ pub(super) fn check(raw: &[RawVxlanPool], ports: &Known<Port>, report: &mut Repo
     if ends.len() > VTEPS_MAX {
         let at = At { section: "vxlan_pools", index: None, id: None };
         let way_out = "let pools share an address and UDP port, with VNI ranges that do not overlap";
-        report.lacks(at, "", format!("need {} VTEPs, at most {VTEPS_MAX} are possible", ends.len()), way_out);
+        let what = format!("need {} VTEPs, at most {VTEPS_MAX} are possible", ends.len());
+        report.because(Cause::Clash, |report| report.lacks(at, "", what, way_out));
     }
     pools
 }
@@ -85,12 +81,12 @@ fn remote_vteps(
         let Some((port, ours)) = vtep else { continue };
         let Some(subnet) = &port.subnet else { continue };
         if remote == ours {
-            report.add(at, &key, remote, "is our own VTEP", "remove it");
+            report.clash(at, &key, remote, "is our own VTEP", "remove it");
         } else if subnet.prefix.contains(&remote) {
-            report.host(at, &key, subnet.prefix, remote);
+            report.because(Cause::Clash, |report| report.host(at, &key, subnet.prefix, remote));
         } else if subnet.gateway.is_none() {
             let what = format!("is outside {} of port {}, which has no gateway", subnet.prefix, port.id);
-            report.add(at, &key, remote, what, "give the port a `gateway` that leads there");
+            report.clash(at, &key, remote, what, "give the port a `gateway` that leads there");
         }
     }
     let mut remotes: Vec<Ipv4Addr> = seen.into_iter().collect();
@@ -108,7 +104,7 @@ fn share(at: At<'_>, pool: &VxlanPool, before: &[VxlanPool], report: &mut Report
             "overlaps {} of pool {}, which has the same VTEP {end} and UDP port {port}",
             other.vni_range, other.id
         );
-        report.add(
+        report.clash(
             at,
             "vni_range",
             pool.vni_range,

@@ -56,7 +56,7 @@ pub(super) fn port_mtu(at: At<'_>, raw: Option<u64>, port: &Port, report: &mut R
     let mtu = report.mtu(mtu)?;
     if mtu > port.mtu {
         let what = format!("is more than port {} carries ({})", port.id, port.mtu);
-        report.add(at, "mtu", mtu, what, format!("give at most {}, or raise the port's mtu", port.mtu));
+        report.clash(at, "mtu", mtu, what, format!("give at most {}, or raise the port's mtu", port.mtu));
     }
     Some(mtu)
 }

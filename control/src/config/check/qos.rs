@@ -11,7 +11,7 @@ use tidegate_fastpath::{
 
 use super::{At, Known, Report, share::Party, text, vip::Services};
 use crate::config::{
-    Id, Problem, Vip,
+    Cause, Id, Problem, Vip,
     nat::PortRange,
     qos::{Qos, Scope},
     raw::RawQos,
@@ -66,6 +66,7 @@ pub(super) fn check(raw: &[RawQos], services: &Services, report: &mut Report) ->
             value: None,
             what: format!("limits {} VIPs and ports of VIPs", taken.chains),
             way_out: format!("limit at most {max}; `ports` takes many ports together"),
+            cause: Cause::Clash,
         });
     }
     known
@@ -246,7 +247,7 @@ impl Taken {
             let range = PortRange { first: other.first, last: other.last };
             let what = format!("meets {range} of {party} on VIP {vip}");
             let (first, last) = (slices[0].first, slices[0].last);
-            report.add(at, key, PortRange { first, last }, what, "set them apart, or by `protocol`");
+            report.clash(at, key, PortRange { first, last }, what, "set them apart, or by `protocol`");
         }
         taken.extend(slices.iter().map(|slice| (*slice, Party::of("qos", at))));
     }
@@ -257,7 +258,7 @@ fn once(taken: &mut HashMap<Id, Party>, at: At<'_>, key: &str, id: &Id, report: 
     match taken.get(id) {
         Some(first) => {
             let what = format!("is limited by {first} already");
-            report.add(at, key, id, what, "keep one of them; both directions fit into one");
+            report.clash(at, key, id, what, "keep one of them; both directions fit into one");
         }
         None => _ = taken.insert(id.clone(), Party::of("qos", at)),
     }

@@ -9,7 +9,7 @@ use super::{At, Known, Lookup, Report, is_subnet_address, text};
 use crate::{
     compile::routes::{ALWAYS, Attached, Static, Target, WhyNot, select},
     config::{
-        Id, PublicNetwork, Route, RouteTarget, TableKey, Vpc,
+        Cause, Id, PublicNetwork, Route, RouteTarget, TableKey, Vpc,
         raw::{RawConfig, RawRoute, range as r},
     },
 };
@@ -66,8 +66,16 @@ impl<'a> Tables<'a> {
     pub(super) fn check(&self, raw: &[RawRoute], report: &mut Report) -> Vec<Route> {
         let mut by_table: BTreeMap<TableKey, Routes> = BTreeMap::new();
         let mut all = Vec::new();
+        let mut ids: HashMap<&str, usize> = HashMap::new();
         for (i, raw) in raw.iter().enumerate() {
             let at = place(i, raw.destination.as_deref());
+            if let Some(id) = raw.id.as_deref() {
+                report.read(at, "id", Some(id), text::id);
+                if let Some(first) = ids.insert(id, i) {
+                    let what = format!("is the id of {SECTION}[{first}] already");
+                    report.add(at, "id", id, what, "choose another id");
+                }
+            }
             let table = table(at, raw, self, report);
             let destination = report.read(at, "destination", raw.destination.as_deref(), text::destination);
             let target = target(at, raw, self, report);
@@ -185,7 +193,8 @@ fn duplicates(routes: &[(usize, Route)], report: &mut Report) {
             Some(first) => {
                 let destination = route.destination.to_string();
                 let at = place(*i, Some(&destination));
-                report.lacks(at, "", format!("is the same route as routes[{first}]"), "remove one of them");
+                let what = format!("is the same route as routes[{first}]");
+                report.because(Cause::Clash, |report| report.lacks(at, "", what, "remove one of them"));
             }
             None => _ = seen.insert(key, *i),
         }
@@ -228,7 +237,9 @@ fn next_hops(attached: &[Attached], vips: &[Static], routes: &Routes, report: &m
                 _ => continue,
             },
         };
-        report.add(at, "next_hop", next_hop, what, way_out);
+        let off_link = matches!(status.why_not, Some(WhyNot::OffLink(_)));
+        let cause = if off_link { Cause::Missing } else { Cause::Clash };
+        report.because(cause, |report| report.add(at, "next_hop", next_hop, what, way_out));
     }
 }
 

@@ -110,7 +110,7 @@ fn one_vpc(claims: &[&Claim], report: &mut Report) {
     let Some((first, vpc)) = known.next() else { return };
     for (claim, other) in known.filter(|(_, other)| *other != vpc) {
         let what = format!("belongs to VPC {vpc} by {} already; this is for VPC {other}", first.party);
-        report.add(claim.party.at(), &claim.key, &claim.vip, what, "give each VPC VIPs of its own");
+        report.clash(claim.party.at(), &claim.key, &claim.vip, what, "give each VPC VIPs of its own");
     }
 }
 
@@ -119,7 +119,7 @@ fn whole(claims: &[&Claim], report: &mut Report) -> bool {
     let Some(owner) = claims.iter().copied().find(|claim| claim.share == Share::Whole) else { return false };
     for claim in claims.iter().filter(|claim| !std::ptr::eq(**claim, owner)) {
         let what = format!("belongs to {} alone", owner.party);
-        report.add(claim.party.at(), &claim.key, &claim.vip, what, "use another VIP for one of them");
+        report.clash(claim.party.at(), &claim.key, &claim.vip, what, "use another VIP for one of them");
     }
     true
 }
@@ -151,7 +151,7 @@ fn slices(claims: &[&Claim], report: &mut Report) {
     for (later, earlier) in found {
         let (claim, other) = (claims[later], claims[earlier]);
         let what = format!("of {} overlaps {} of {}", claim.vip, other.share, other.party);
-        report.add(claim.party.at(), claim.ports, claim.share, what, "set them apart, or use another VIP");
+        report.clash(claim.party.at(), claim.ports, claim.share, what, "set them apart, or use another VIP");
     }
 }
 
@@ -170,6 +170,6 @@ fn not_inside(vip: &Vip, claims: &[&Claim], networks: &HashMap<&Id, Vec<&VpcNetw
             "has the address {}, which is inside {} of network {} of the same VPC",
             vip.address, network.cidr, network.id
         );
-        report.add(claim.party.at(), &claim.key, &claim.vip, what, "choose subnets apart from public ones");
+        report.clash(claim.party.at(), &claim.key, &claim.vip, what, "choose subnets apart from public ones");
     }
 }

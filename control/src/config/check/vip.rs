@@ -13,7 +13,7 @@ use super::{
     text,
 };
 use crate::config::{
-    Eip, Id, LoadBalancer, Nic, PortForward, PublicNetwork, Snat, Vip, Vpc, VpcNetwork,
+    Cause, Eip, Id, LoadBalancer, Nic, PortForward, PublicNetwork, Snat, Vip, Vpc, VpcNetwork,
     http::Certificate,
     nat::{PortRange, Share, Vm},
     raw::{RawConfig, RawEip, RawNic, RawPortForward, RawSnat, RawVip, range as r},
@@ -83,7 +83,7 @@ impl<'a> Check<'a> {
                 match taken.get(&(network.id.clone(), address)) {
                     Some(first) => {
                         let what = format!("is the address of {first} in network {} already", network.id);
-                        report.add(at, "address", address, what, "give each NIC an address of its own");
+                        report.clash(at, "address", address, what, "give each NIC an address of its own");
                     }
                     None => _ = taken.insert((network.id.clone(), address), Party::of("nics", at)),
                 }
@@ -107,16 +107,16 @@ impl<'a> Check<'a> {
                 match taken.get(&address) {
                     Some(first) => {
                         let what = format!("is the address of {first} already");
-                        report.add(at, "address", address, what, "use that VIP, or give another address");
+                        report.clash(at, "address", address, what, "use that VIP, or give another address");
                     }
                     None => _ = taken.insert(address, Party::of("vips", at)),
                 }
                 let public = public?;
-                if report.host(at, "address", public.cidr, address) {
+                if report.because(Cause::Clash, |report| report.host(at, "address", public.cidr, address)) {
                     let whose = [("upstream gateway's", public.gateway), ("gateway's own", public.address)];
                     for (whose, _) in whose.iter().filter(|(_, ip)| *ip == Some(address)) {
                         let what = format!("is the {whose} address on public network {}", public.id);
-                        report.add(at, "address", address, what, "give a free address of the network");
+                        report.clash(at, "address", address, what, "give a free address of the network");
                     }
                 }
                 Some(Vip { id: id?, public_network: public.id.clone(), address })
@@ -203,7 +203,7 @@ impl<'a> Check<'a> {
                         Some(first) => {
                             let key = if raw.nic.is_some() { "nic" } else { "address" };
                             let what = format!("of VPC {} has {first} already", vm.vpc);
-                            report.add(at, key, vm.address, what, "keep one EIP for each VM");
+                            report.clash(at, key, vm.address, what, "keep one EIP for each VM");
                         }
                         None => _ = served.insert(vm.clone(), Party::of("eips", at)),
                     }
@@ -311,7 +311,9 @@ impl<'a> Check<'a> {
             // A network that did not pass may be the one.
             None if self.networks.all_passed() => {
                 let what = format!("is in no network of VPC {vpc}");
-                report.add(at, "address", address, what, "give the address of a VM in it");
+                report.because(Cause::Missing, |report| {
+                    report.add(at, "address", address, what, "give the address of a VM in it");
+                });
             }
             None => {}
         }
@@ -328,9 +330,10 @@ pub(super) struct Named<'a> {
 
 /// Refuses an address that no VM on the network can have.
 fn host_of(at: At<'_>, network: &VpcNetwork, address: Ipv4Addr, report: &mut Report) {
-    if report.host(at, "address", network.cidr, address) && address == network.gateway {
+    let fits = report.because(Cause::Clash, |report| report.host(at, "address", network.cidr, address));
+    if fits && address == network.gateway {
         let what = format!("is our own address on network {}", network.id);
-        report.add(at, "address", address, what, "give the address of a VM");
+        report.clash(at, "address", address, what, "give the address of a VM");
     }
 }
 
@@ -348,7 +351,7 @@ fn serve_once(
                 (_, Some(network)) => ("network", network),
             };
             let what = format!("has {first} already");
-            report.add(at, key, value, what, "put all VIPs into one of them");
+            report.clash(at, key, value, what, "put all VIPs into one of them");
         }
         None => _ = served.insert(whose.clone(), Party::of("snats", at)),
     }
@@ -370,7 +373,7 @@ fn pool(at: At<'_>, names: &[String], vips: &Known<Vip>, report: &mut Report) {
                 "is on public network {}, and {} is on {}",
                 vip.public_network, first.id, first.public_network
             );
-            report.add(at, &key, name, what, "keep VIPs of one public network");
+            report.clash(at, &key, name, what, "keep VIPs of one public network");
         }
     }
 }
