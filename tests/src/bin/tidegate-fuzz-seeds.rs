@@ -201,6 +201,18 @@ fn balanced(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
     ])
 }
 
+/// Transactions upon the site: objects that go, wait, clash, and come.
+const TRANSACTIONS: [&str; 8] = [
+    r#"{"steps":[{"do":"delete","kind":"vpc_routers","id":"red"}]}"#,
+    r#"{"steps":[{"do":"delete","kind":"vxlan_pools","id":"pool"},{"do":"put","kind":"vpc_routers","body":{"id":"green"}}],"expect":1}"#,
+    r#"{"steps":[{"do":"put","kind":"nics","body":{"id":"web","network":"red-1","address":"10.1.1.7"}},{"do":"put","kind":"vips","body":{"id":"vip","public_network":"public","address":"203.0.113.9"}},{"do":"put","kind":"eips","body":{"id":"eip","vip":"vip","nic":"web"}}]}"#,
+    r#"{"steps":[{"do":"patch","kind":"vpc_networks","id":"red-1","patch":{"cidr":"10.9.1.0/24","gateway":"10.9.1.1","mtu":null}}],"strict":true}"#,
+    r#"{"steps":[{"do":"merge","file":{"vips":[{"id":"v","public_network":"public","address":"203.0.113.9"}],"nics":[{"id":"a","network":"red-1","address":"10.1.1.7"},{"id":"b","network":"blue-1","address":"10.1.1.7"}],"snats":[{"id":"s","vpc":"red","vips":["v","w"]}],"port_forwards":[{"id":"p","vip":"v","protocol":"tcp","ports":"80-82","nic":"b"},{"id":"q","vip":"v","protocol":"udp","ports":"53","nic":"a"}]}}]}"#,
+    r#"{"steps":[{"do":"merge","file":{"vips":[{"id":"v","public_network":"public","address":"203.0.113.9"}],"nics":[{"id":"a","network":"red-1","address":"10.1.1.7"}],"load_balancers":[{"id":"l","vip":"v","listeners":[{"id":"l-1","protocol":"tcp","port":80,"backends":[{"nic":"a"},{"nic":"b"}]},{"id":"l-2","protocol":"https","port":443,"http":{"tls":{"certificates":["c"]}},"groups":[{"id":"g","backends":[{"vpc":"red","address":"10.1.2.9"}]}]}]}],"qos":[{"id":"x","vips":["v"],"port":"80","inbound":"1Mbit/s"},{"id":"y","nic":"a","outbound_pps":100}]}}]}"#,
+    r#"{"steps":[{"do":"replace","file":{"vpc_routers":[{"id":"a"}],"routes":[{"vpc":"a","destination":"0.0.0.0/0","next_hop":"10.0.0.1"},{"id":"r","public_network":"gone","destination":"10.0.0.0/8","via_vpc":"a"}]}}]}"#,
+    r#"{"steps":[{"do":"put","kind":"vpc_networks","body":{"id":"n","vpc":"red","cidr":"10.1.0.0/16","gateway":"10.1.0.1","vlan":{"port":"lan","id":103}},"etag":""},{"do":"delete","kind":"routes","id":"x","etag":"0"}]}"#,
+];
+
 fn main() -> Result<()> {
     let gateway = Gateway::alone(SITE, 1);
     let mut steps = Vec::new();
@@ -231,6 +243,9 @@ fn main() -> Result<()> {
     save("config", 0, SITE.as_bytes())?;
     for (at, example) in examples()?.iter().enumerate() {
         save("config", at + 1, &fs::read(example)?)?;
+    }
+    for (at, transaction) in TRANSACTIONS.iter().enumerate() {
+        save("transaction", at, transaction.as_bytes())?;
     }
     Ok(())
 }

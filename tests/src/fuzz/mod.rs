@@ -6,12 +6,14 @@
 //! | [`parse`] | a port and a frame | no panic; what is accepted reads the same with `etherparse` |
 //! | [`pipeline`](fn@pipeline) | frames, time, injected packets, reloads, troubles (see `script.rs`) | no panic; books balance; every frame sent is well-formed; every buffer comes back; the gateway recovers |
 //! | [`config`] | a document | no panic; what is accepted compiles |
+//! | [`transaction`](fn@transaction) | steps upon the site's objects | no panic; what is accepted compiles, settles the same anew, and can be taken back |
 
 mod frame;
 mod lives;
 mod mend;
 mod say;
 mod script;
+mod transaction;
 mod world;
 
 use std::{collections::HashMap, sync::OnceLock};
@@ -33,6 +35,7 @@ use tidegate_fastpath::{
 pub use self::{
     frame::check,
     lives::{counted, pipeline},
+    transaction::transaction,
 };
 use crate::gateway::SITE;
 
@@ -40,7 +43,8 @@ use crate::gateway::SITE;
 pub type Target = fn(&[u8]);
 
 /// All targets.
-pub const TARGETS: [(&str, Target); 3] = [("parse", parse), ("pipeline", pipeline), ("config", config)];
+pub const TARGETS: [(&str, Target); 4] =
+    [("parse", parse), ("pipeline", pipeline), ("config", config), ("transaction", transaction)];
 
 /// Longest frame that a target makes: the largest that ports receive.
 const FRAME_MAX: usize = 9_216 + 32;

@@ -5,6 +5,7 @@
 
 mod balance;
 mod crash;
+mod desired;
 mod east_west;
 mod fault;
 mod health;
