@@ -3,8 +3,8 @@
 //!
 //! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
-//! first pass was read by an independent parser and found right. `instructions` runs the same under callgrind. `compile` is
-//! apart: it tells what control needs for a configuration.
+//! first pass was read by an independent parser and found right. `instructions` runs the same under callgrind. `compile`
+//! and `desired` are apart: they tell what control needs for a configuration, and for objects and changes of them.
 
 pub mod build;
 pub mod capture;
@@ -12,6 +12,8 @@ pub mod compare;
 #[cfg(feature = "control")]
 pub mod compile;
 pub mod cycles;
+#[cfg(feature = "control")]
+pub mod desired;
 pub mod document;
 pub mod fragment;
 pub mod gateway;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "control")]
 mod compile;
+#[cfg(feature = "control")]
+mod desired;
 mod instructions;
 mod options;
 #[cfg(feature = "peers")]
@@ -42,6 +44,9 @@ enum Command {
     /// Measures what control needs for a configuration: all of it, and one changed address.
     #[cfg(feature = "control")]
     Compile(compile::Compile),
+    /// Measures what control needs for many objects of desired state, and for one changed object.
+    #[cfg(feature = "control")]
+    Desired(desired::Desired),
 }
 
 /// Does what the command line says.
@@ -57,5 +62,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Plot(plot) => plot.run(),
         #[cfg(feature = "control")]
         Command::Compile(compile) => compile.run(),
+        #[cfg(feature = "control")]
+        Command::Desired(desired) => desired.run(),
     }
 }
