@@ -136,7 +136,7 @@ pub(super) fn fill_once(rows: &mut [Row]) -> Result<()> {
 
 fn count_for(label: &Label) -> Result<f64> {
     let conditions = Conditions {
-        buffers: if label.buffers == "mem" { On::Mem } else { On::Dpdk }.to_string(),
+        buffers: On::of(&label.buffers).to_string(),
         lto: build::LTO,
         flows: label.flows.min(FLOWS_MAX),
         frames: label.frames.clone(),

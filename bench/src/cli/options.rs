@@ -29,11 +29,22 @@ pub(super) enum On {
     Mem,
     /// Mbufs of a DPDK pool.
     Dpdk,
+    /// The same, and they come and go by a DPDK device, net_ring, whose driver is in the work then.
+    Ring,
 }
 
 impl On {
     /// What the gateway runs on, as far as this build has it.
     pub(super) const DEFAULT: &str = if cfg!(feature = "dpdk") { "dpdk" } else { "mem" };
+
+    /// What a report calls so.
+    pub(super) fn of(buffers: &str) -> On {
+        match buffers {
+            "mem" => On::Mem,
+            "mbuf" => On::Dpdk,
+            _ => On::Ring,
+        }
+    }
 
     /// # Errors
     /// This build has no DPDK.
@@ -45,7 +56,11 @@ impl On {
 
 impl fmt::Display for On {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(if *self == On::Mem { "mem" } else { "dpdk" })
+        to.write_str(match self {
+            On::Mem => "mem",
+            On::Dpdk => "dpdk",
+            On::Ring => "ring",
+        })
     }
 }
 
@@ -124,7 +139,7 @@ impl Places {
     pub(super) fn new(on: &[On], frame_len: usize, measuring: &Measuring) -> Result<Places> {
         use anyhow::Context;
         use dpdk_sys::eal::{Eal, EalOptions, Hugepages};
-        if !on.contains(&On::Dpdk) {
+        if on.iter().all(|on| *on == On::Mem) {
             return Ok(Places { mbufs: None });
         }
         let hugepages = if measuring.ordinary_pages { Hugepages::Off } else { Hugepages::Auto };
@@ -149,8 +164,10 @@ impl Places {
     /// Hands the pool to `with`.
     pub(super) fn at<R>(&self, on: On, with: impl WithPool<R>) -> Result<R> {
         #[cfg(feature = "dpdk")]
-        if let (On::Dpdk, Some(pool)) = (on, &self.mbufs) {
-            return with.call(pool.clone());
+        match (on, &self.mbufs) {
+            (On::Dpdk, Some(pool)) => return with.call(pool.clone()),
+            (On::Ring, Some(pool)) => return with.call(pool.by_device()),
+            _ => {}
         }
         on.check()?;
         with.call(MemPool::default())
@@ -197,7 +214,7 @@ impl WithPool<Vec<Box<dyn Subject>>> for Subjects<'_> {
             Source::Churn(traffic, per_s) => {
                 Box::new(Churn::new(scenario, traffic.clone(), pool, burst, *per_s)?)
             }
-            Source::Control(traffic) => Box::new(Control::new(&*scenario, traffic.clone(), pool, burst)),
+            Source::Control(traffic) => Box::new(Control::new(&*scenario, traffic.clone(), pool, burst)?),
             Source::Capture(capture) => Box::new(Replay::of_capture(scenario, capture, pool, burst)?),
             Source::Crew(name, parameters, workers, cpu) => {
                 Box::new(Crew::new(*name, parameters, *workers, *cpu, pool, burst)?)

@@ -73,7 +73,7 @@ impl Table {
     pub(super) fn run(&self) -> Result<()> {
         // Without root there are none, and the table says so.
         let _hugepages = match self.measuring.hugepages {
-            None if self.on == On::Dpdk => {
+            None if self.on != On::Mem => {
                 Reserved::new(HUGEPAGES_MIB + self.peers_mib()).or_else(|_| Reserved::new(HUGEPAGES_MIB)).ok()
             }
             _ => None,

@@ -9,7 +9,7 @@ use dpdk_sys::{
 };
 use tidegate_fastpath::io::Burst;
 
-use super::Pool;
+use super::{Pool, RingWire};
 
 /// Mbufs of the pool. Only a burst is in use at a time; the rest is for caches.
 const COUNT: u32 = 4095;
@@ -20,6 +20,8 @@ pub struct MbufPool {
     pool: Mempool,
     hugepages: bool,
     eal: Eal,
+    /// Whether packets come and go by a device.
+    by_device: bool,
 }
 
 impl MbufPool {
@@ -30,15 +32,27 @@ impl MbufPool {
     pub fn new(eal: &Eal, packet_len_max: u16) -> Result<MbufPool> {
         let config = MempoolConfig { name: "bench".to_owned(), count: COUNT, packet_len_max };
         let pool = Mempool::new(eal, &config)?;
-        Ok(MbufPool { pool, hugepages: eal.has_hugepages(), eal: eal.clone() })
+        Ok(MbufPool { pool, hugepages: eal.has_hugepages(), eal: eal.clone(), by_device: false })
+    }
+
+    /// The same, whose packets come and go by a device, `net_ring`.
+    pub fn by_device(&self) -> MbufPool {
+        MbufPool { by_device: true, ..self.clone() }
     }
 }
 
 impl Pool for MbufPool {
     type Buffer = Mbuf;
     type Seat = Lcore;
+    type Wire = RingWire;
 
-    const NAME: &'static str = "mbuf";
+    fn name(&self) -> &'static str {
+        if self.by_device { "mbuf, net_ring" } else { "mbuf" }
+    }
+
+    fn wire(&self) -> Result<Option<RingWire>> {
+        self.by_device.then(|| RingWire::new(&self.eal, &self.pool)).transpose()
+    }
 
     #[inline]
     fn alloc(&mut self) -> Option<Mbuf> {

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "dpdk")]
 mod mbuf;
+#[cfg(feature = "dpdk")]
+mod ring;
 
 #[cfg(feature = "dpdk")]
-pub use self::mbuf::MbufPool;
+pub use self::{mbuf::MbufPool, ring::RingWire};
 
 use anyhow::Result;
 use tidegate_fastpath::{
@@ -16,6 +18,46 @@ use tidegate_fastpath::{
     types::PortId,
 };
 
+/// More ports than any scenario has.
+pub const PORTS: usize = 4;
+
+/// A device between the bench and a worker. What does not fit stays in the burst.
+pub trait Wire<B> {
+    /// Frames are on their way to the worker.
+    fn put(&mut self, burst: &mut Burst<B>);
+
+    /// The worker receives them.
+    fn rx(&mut self, burst: &mut Burst<B>);
+
+    /// The worker sends by a port.
+    fn tx(&mut self, port: PortId, burst: &mut Burst<B>);
+
+    /// Takes back what was sent by a port.
+    fn collect(&mut self, port: PortId, burst: &mut Burst<B>);
+}
+
+/// No device: there is none of these.
+#[derive(Debug)]
+pub enum NoWire {}
+
+impl<B> Wire<B> for NoWire {
+    fn put(&mut self, _burst: &mut Burst<B>) {
+        match *self {}
+    }
+
+    fn rx(&mut self, _burst: &mut Burst<B>) {
+        match *self {}
+    }
+
+    fn tx(&mut self, _port: PortId, _burst: &mut Burst<B>) {
+        match *self {}
+    }
+
+    fn collect(&mut self, _port: PortId, _burst: &mut Burst<B>) {
+        match *self {}
+    }
+}
+
 /// A pool of packet buffers. Cloning it shares it where it is one; buffers of the heap come from a list of each clone.
 pub trait Pool: Clone + Send {
     /// What it holds.
@@ -24,8 +66,17 @@ pub trait Pool: Clone + Send {
     /// What a thread holds while it uses the pool.
     type Seat;
 
-    /// As in reports.
-    const NAME: &'static str;
+    /// A device between the bench and a worker.
+    type Wire: Wire<Self::Buffer> + Send;
+
+    /// As in reports: what packets are in, and how they come.
+    fn name(&self) -> &'static str;
+
+    /// A device for one worker; `None` where bursts are handed over as they are.
+    ///
+    /// # Errors
+    /// The device does not start.
+    fn wire(&self) -> Result<Option<Self::Wire>>;
 
     /// An empty buffer with headroom.
     fn alloc(&mut self) -> Option<Self::Buffer>;
@@ -64,8 +115,15 @@ impl Clone for MemPool {
 impl Pool for MemPool {
     type Buffer = MemBuffer;
     type Seat = ();
+    type Wire = NoWire;
 
-    const NAME: &'static str = "mem";
+    fn name(&self) -> &'static str {
+        "mem"
+    }
+
+    fn wire(&self) -> Result<Option<NoWire>> {
+        Ok(None)
+    }
 
     #[inline]
     fn alloc(&mut self) -> Option<MemBuffer> {

@@ -21,12 +21,16 @@ pub struct Control<P: Pool> {
 
 impl<P: Pool> Control<P> {
     /// With the frames of a scenario.
-    pub fn new(scenario: &dyn Scenario, traffic: Traffic, pool: P, burst: usize) -> Control<P> {
+    ///
+    /// # Errors
+    /// The pool's device does not start.
+    pub fn new(scenario: &dyn Scenario, traffic: Traffic, pool: P, burst: usize) -> Result<Control<P>> {
         let hugepages = pool.hugepages().unwrap_or_default();
         let services = Vec::new();
         let label =
-            Label { phase: Phase::Control, services, hugepages, ..Label::new(scenario, P::NAME, burst) };
-        Control { label, feed: Feed::in_order(traffic), station: Station::bare(pool, scenario.port()) }
+            Label { phase: Phase::Control, services, hugepages, ..Label::new(scenario, pool.name(), burst) };
+        let station = Station::bare(pool, scenario.port())?;
+        Ok(Control { label, feed: Feed::in_order(traffic), station })
     }
 }
 

@@ -82,18 +82,19 @@ impl<P: Pool> Crew<P> {
         ensure!(parameters.flows >= workers, "{} flows are too few for {workers} workers", parameters.flows);
         let (site, parts) = Site::new(&*scenario, workers as usize)?;
         let mut members = Vec::new();
+        let buffers = pool.name();
         let mut in_hugepages = !scenario.load().tracked || site.hugepages();
         for (n, parts) in (0..workers).zip(parts) {
             let first = |n| (u64::from(parameters.flows) * u64::from(n) / u64::from(workers)) as u32;
             let traffic = Traffic::of_flows(&*scenario, first(n)..first(n + 1))?;
             let pool = pool.clone();
             in_hugepages &= pool.hugepages().unwrap_or(scenario.load().tracked);
-            let station = Station::new(parts, pool.clone(), scenario.port());
+            let station = Station::new(parts, pool.clone(), scenario.port())?;
             let (feed, sum) = (Feed::in_order(traffic), Sample::default());
             members.push(Member { station, feed, pool, cpu: cpu + n as usize, sum });
         }
         let workers = members.len();
-        let label = Label { workers, hugepages: in_hugepages, ..Label::new(&*scenario, P::NAME, burst) };
+        let label = Label { workers, hugepages: in_hugepages, ..Label::new(&*scenario, buffers, burst) };
         Ok(Crew { label, scenario, site, members })
     }
 }

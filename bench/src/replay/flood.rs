@@ -107,9 +107,10 @@ impl<P: Pool> Flood<P> {
             Others::Fragments => Traffic::fragments(&*scenario, frames)?,
         };
         let feeds = [Feed::in_order(Traffic::of_flows(&*scenario, 0..established)?), Feed::each(flood)];
+        let buffers = pool.name();
         let (site, station, hugepages) = station::alone(&sizes, pool)?;
         let phases = others.phases();
-        let label = Label { phase: phases[0], hugepages, ..Label::new(&*scenario, P::NAME, burst) };
+        let label = Label { phase: phases[0], hugepages, ..Label::new(&*scenario, buffers, burst) };
         let labels = [label.clone(), Label { phase: phases[1], flows: frames, ..label }];
         let (of_others, counts) = (Sample::default(), [(0, 0); 2]);
         Ok(Flood { labels, scenario, feeds, site, station, burst, of_others, counts })

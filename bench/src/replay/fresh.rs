@@ -37,8 +37,9 @@ impl<P: Pool> Fresh<P> {
             "{}: nothing is remembered, so no packet is the first",
             scenario.load().scenario
         );
+        let buffers = pool.name();
         let (site, station, hugepages) = station::alone(&scenario, pool)?;
-        let label = Label { phase: Phase::New, hugepages, ..Label::new(&*scenario, P::NAME, burst) };
+        let label = Label { phase: Phase::New, hugepages, ..Label::new(&*scenario, buffers, burst) };
         Ok(Fresh { label, scenario, feed: Feed::each(traffic), site, station })
     }
 

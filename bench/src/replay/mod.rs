@@ -54,7 +54,7 @@ impl<P: Pool> Replay<P> {
     /// # Errors
     /// Parameters of the scenario that do not fit, or no memory.
     pub fn new(scenario: Arc<dyn Scenario>, traffic: Traffic, pool: P, burst: usize) -> Result<Replay<P>> {
-        let label = Label::new(&*scenario, P::NAME, burst);
+        let label = Label::new(&*scenario, pool.name(), burst);
         Replay::with(scenario, traffic, label, pool, true)
     }
 
@@ -73,7 +73,7 @@ impl<P: Pool> Replay<P> {
             popularity: "pcap".to_owned(),
             frames: "pcap".to_owned(),
             frame_bytes: capture.frame_bytes,
-            ..Label::new(&*scenario, P::NAME, burst)
+            ..Label::new(&*scenario, pool.name(), burst)
         };
         Replay::with(scenario, capture.traffic.clone(), label, pool, false)
     }

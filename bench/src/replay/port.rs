@@ -2,20 +2,23 @@
 
 use std::mem;
 
+use anyhow::Result;
 use tidegate_fastpath::{
     io::{Burst, Io},
     types::{Nanos, PortId},
 };
 
-use crate::{cycles, pool::Pool};
-
-/// More than any scenario has.
-const PORTS: usize = 4;
+use crate::{
+    cycles,
+    pool::{PORTS, Pool, Wire},
+};
 
 /// Where frames arrive, and where they go.
 #[derive(Debug)]
 pub(super) struct ReplayIo<P: Pool> {
     pub(super) pool: P,
+    /// What frames come and go by, where they are not just handed over.
+    wire: Option<P::Wire>,
     port: PortId,
     pub(super) arriving: Burst<P::Buffer>,
     /// By port.
@@ -26,9 +29,28 @@ pub(super) struct ReplayIo<P: Pool> {
 }
 
 impl<P: Pool> ReplayIo<P> {
-    pub(super) fn new(pool: P, port: PortId) -> ReplayIo<P> {
+    /// # Errors
+    /// There is no device of the kind that the pool asks for.
+    pub(super) fn new(pool: P, port: PortId) -> Result<ReplayIo<P>> {
         let (arriving, sent) = (Burst::new(), [(); PORTS].map(|()| Burst::new()));
-        ReplayIo { pool, port, arriving, sent, received_at: 0, now: Nanos(0) }
+        let wire = pool.wire()?;
+        Ok(ReplayIo { pool, wire, port, arriving, sent, received_at: 0, now: Nanos(0) })
+    }
+
+    /// What arrives is complete.
+    pub(super) fn ready(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.put(&mut self.arriving);
+        }
+    }
+
+    /// Takes what was sent from the device, if there is one.
+    pub(super) fn gather(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            for (port, sent) in (0..).map(PortId).zip(&mut self.sent) {
+                wire.collect(port, sent);
+            }
+        }
     }
 
     /// Lets time pass.
@@ -66,6 +88,12 @@ impl<P: Pool> Io for ReplayIo<P> {
 
     #[inline(always)]
     fn rx(&mut self, _queue: usize, burst: &mut Burst<P::Buffer>) -> PortId {
+        if let Some(wire) = &mut self.wire {
+            // With a driver, receiving is work.
+            self.received_at = cycles::now();
+            wire.rx(burst);
+            return self.port;
+        }
         mem::swap(&mut self.arriving, burst);
         self.received_at = cycles::now();
         self.port
@@ -73,6 +101,10 @@ impl<P: Pool> Io for ReplayIo<P> {
 
     #[inline(always)]
     fn tx(&mut self, port: PortId, burst: &mut Burst<P::Buffer>) {
+        if let Some(wire) = &mut self.wire {
+            wire.tx(port, burst);
+            return;
+        }
         let Some(sent) = self.sent.get_mut(port.index()) else { return };
         if sent.is_empty() {
             mem::swap(sent, burst);

@@ -109,15 +109,21 @@ pub(super) struct Station<P: Pool, W: Polling<P> = Worker<ReplayIo<P>>> {
 
 impl<P: Pool> Station<P> {
     /// A worker with a port that gets its buffers from `pool`.
-    pub(super) fn new(parts: Parts, pool: P, port: PortId) -> Station<P> {
-        Station::around(Worker::new(parts, ReplayIo::new(pool, port)))
+    ///
+    /// # Errors
+    /// The pool's device does not start.
+    pub(super) fn new(parts: Parts, pool: P, port: PortId) -> Result<Station<P>> {
+        Ok(Station::around(Worker::new(parts, ReplayIo::new(pool, port)?)))
     }
 }
 
 impl<P: Pool> Station<P, Bare<P>> {
     /// The same without engine.
-    pub(super) fn bare(pool: P, port: PortId) -> Station<P, Bare<P>> {
-        Station::around(Bare { io: ReplayIo::new(pool, port), burst: Burst::new() })
+    ///
+    /// # Errors
+    /// As [`Station::new`].
+    pub(super) fn bare(pool: P, port: PortId) -> Result<Station<P, Bare<P>>> {
+        Ok(Station::around(Bare { io: ReplayIo::new(pool, port)?, burst: Burst::new() }))
     }
 
     /// As [`Station::pass`], and what came out must be what went in.
@@ -238,6 +244,7 @@ impl<P: Pool, W: Polling<P>> Station<P, W> {
             io.arriving.push(buffer);
             self.handed.push(at);
         }
+        io.ready();
         io.advance(n as u64 * FRAME_NS);
         self.received += n as u64;
         Ok(())
@@ -247,7 +254,9 @@ impl<P: Pool, W: Polling<P>> Station<P, W> {
     fn poll(&mut self) -> u64 {
         counted_poll(&mut self.worker);
         let done = cycles::now();
-        done - self.worker.io().received_at
+        let io = self.worker.io();
+        io.gather();
+        done - io.received_at
     }
 
     fn collect(&mut self) -> u64 {
@@ -280,5 +289,5 @@ pub(super) fn alone<P: Pool>(sizes: &Arc<dyn Scenario>, pool: P) -> Result<(Site
         None => is_tracked && site.hugepages(),
         Some(pool) => pool && (!is_tracked || site.hugepages()),
     };
-    Ok((site, Station::new(parts, pool, sizes.port()), in_hugepages))
+    Ok((site, Station::new(parts, pool, sizes.port())?, in_hugepages))
 }
