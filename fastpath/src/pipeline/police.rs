@@ -43,7 +43,22 @@ impl<B: Buffer> Engine<B> {
     ) -> bool {
         let side = hit.translation().side();
         tables.policing.pass_at_once(hit.policers(), side, self.id.index(), packet.len)
-            || self.charge(tables, now, &hit.program(), &packet.key, bytes)
+            || bytes
+                .first_chunk_mut()
+                .is_some_and(|header| self.charge_flow(tables, now, &packet.key, hit, header))
+    }
+
+    /// All that asks more is out of line, and no more is handed over than registers hold.
+    #[inline(never)]
+    fn charge_flow(
+        &self,
+        tables: &Tables,
+        now: Nanos,
+        key: &FlowKey,
+        hit: Hit<'_>,
+        header: &mut [u8; ipv4::HEADER_LEN],
+    ) -> bool {
+        self.charge(tables, now, &hit.program(), key, header)
     }
 
     #[inline(never)]
