@@ -13,7 +13,7 @@ use super::problem::{Cause, Found, PROBLEMS_MAX, Problem, shown};
 /// Largest document, in bytes: about 150,000 networks.
 pub(super) const TEXT_BYTES_MAX: usize = 32 << 20;
 /// Most values in the tree, after aliases are replaced.
-const VALUES_MAX: usize = 2_000_000;
+const VALUES_MAX: usize = 4_000_000;
 /// Most bytes of text in the tree, after aliases are replaced.
 const SCALAR_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
 /// Most events that aliases may repeat.
