@@ -74,6 +74,15 @@ impl fmt::Display for NetKey {
     }
 }
 
+/// What a [`VipId`] stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum VipKey {
+    /// A VIP.
+    Vip(Id),
+    /// Our address in a VPC network, where backends see it in place of their clients'.
+    Mask(Id),
+}
+
 /// What a [`VtepId`] stands for. Pools with the same address and UDP port share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VtepKey {
@@ -89,6 +98,9 @@ pub const UNDERLAY: VrfId = VrfId(0);
 /// Most public addresses on one gateway. Each that leases ports takes 12 KiB for that.
 pub const VIPS_MAX: u16 = 65_000;
 
+/// Most networks with backends of listeners with full NAT on one gateway. Each takes 12 KiB for leased ports.
+pub const FULL_NAT_NETWORKS_MAX: u16 = 500;
+
 /// Most rate limits on one gateway; each has two buckets.
 pub const QOS_MAX: u16 = 16_000;
 
@@ -100,7 +112,7 @@ pub struct Desired {
     nets: Numbers<NetKey>,
     vrfs: Numbers<TableKey>,
     vteps: Numbers<VtepKey>,
-    vips: Numbers<Id>,
+    vips: Numbers<VipKey>,
     qos: Numbers<Id>,
     chains: Numbers<ChainKey>,
 }
@@ -130,7 +142,7 @@ impl Desired {
             nets: Numbers::new(1, u16::MAX),
             vrfs: Numbers::new(0, u16::MAX),
             vteps: Numbers::new(0, VTEPS_MAX as u16 - 1),
-            vips: Numbers::new(1, VIPS_MAX),
+            vips: Numbers::new(1, VIPS_MAX + FULL_NAT_NETWORKS_MAX),
             qos: Numbers::new(0, QOS_MAX - 1),
             chains: Numbers::new(1, Policers::CHAINS_MAX),
         }
@@ -150,7 +162,9 @@ impl Desired {
         let vteps = config.pools.iter().map(|p| VtepKey { address: p.vtep, udp_port: p.udp_port });
         self.vteps.keep(vteps.collect());
         // By name, so that the order of the document says nothing here.
-        let mut vips: Vec<Id> = config.vips.iter().map(|vip| vip.id.clone()).collect();
+        let masked = config.masked_networks().into_iter().map(|network| VipKey::Mask(network.id.clone()));
+        let mut vips: Vec<VipKey> = config.vips.iter().map(|vip| VipKey::Vip(vip.id.clone())).collect();
+        vips.extend(masked);
         vips.sort_unstable();
         self.vips.keep(vips);
         self.qos.keep(config.qos.iter().map(|qos| qos.id.clone()).collect());
@@ -236,12 +250,26 @@ impl Desired {
 
     /// The number of a public address; never 0.
     pub fn vip(&self, id: &Id) -> Option<VipId> {
-        self.vips.number(id).map(VipId)
+        self.vips.number(&VipKey::Vip(id.clone())).map(VipId)
+    }
+
+    /// The number of our address in a VPC network that stands for clients there; never 0.
+    pub fn mask(&self, network: &Id) -> Option<VipId> {
+        self.vips.number(&VipKey::Mask(network.clone())).map(VipId)
+    }
+
+    /// The numbers of all public addresses. (Our address in a VPC network, where it stands for clients, is none.)
+    pub fn vips(&self) -> impl Iterator<Item = VipId> {
+        let numbers = self.vips.iter().filter(|(_, key)| matches!(key, VipKey::Vip(_)));
+        numbers.map(|(number, _)| VipId(number))
     }
 
     /// The public address of a number.
     pub fn vip_key(&self, id: VipId) -> Option<&Id> {
-        self.vips.key(id.0)
+        match self.vips.key(id.0)? {
+            VipKey::Vip(id) => Some(id),
+            VipKey::Mask(_) => None,
+        }
     }
 
     /// The number of a rate limit.
@@ -257,11 +285,6 @@ impl Desired {
     /// All of these, by number.
     pub fn chains(&self) -> impl Iterator<Item = (u16, &ChainKey)> {
         self.chains.iter()
-    }
-
-    /// All public addresses, by number.
-    pub fn vips(&self) -> impl Iterator<Item = (VipId, &Id)> {
-        self.vips.iter().map(|(number, id)| (VipId(number), id))
     }
 }
 

@@ -25,6 +25,7 @@ mod exits;
 mod express;
 mod first;
 mod fragment;
+mod full_nat;
 mod log;
 mod nat;
 mod own;
@@ -43,7 +44,7 @@ use self::{
     settings::Limits,
     wait::{Waited, Waiting},
 };
-pub use self::{settings::Settings, survive::readmit};
+pub use self::{balance::usage_of, settings::Settings, survive::readmit};
 use crate::{
     buffer::Buffer,
     channel::{Notice, Rings},
@@ -96,6 +97,8 @@ pub struct Packet {
     turned: u8,
     /// An ICMP error, about packets of another flow.
     related: bool,
+    /// On its way to a backend that must not see whom it is from.
+    masked: bool,
     candidate: Option<FlowId>,
 }
 
@@ -293,6 +296,7 @@ impl<B: Buffer> Engine<B> {
             waited: Waited::No,
             turned: 0,
             related,
+            masked: false,
             candidate: None,
         })
     }

@@ -131,6 +131,8 @@ reasons! {
         BackendsFull = "backends_full",
         /// A new connection to a listener none of whose backends takes one.
         NoBackend = "no_backend",
+        /// A reset by which a backend of a listener answered a SYN: the client's next SYN goes to another backend.
+        BackendRefused = "backend_refused",
         /// A TCP segment to a listener that is of no connection and does not open one.
         StraySegment = "stray_segment",
         /// No public port is left for this VM and remote.

@@ -71,6 +71,7 @@ impl LbIn {
             idle: Idle::DEFAULT,
             backends: self.backends.iter().map(backend).collect(),
             pick: Pick::Consistent(Arc::clone(&self.table)),
+            full_nat: false,
             persistence: None,
             usage,
         }

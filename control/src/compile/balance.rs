@@ -22,7 +22,7 @@ use super::Facts;
 use crate::{
     config::{
         self, BackendKey, Id, TableKey,
-        balance::{Algorithm, AllDown, DeadSessions},
+        balance::{Algorithm, AllDown, DeadSessions, Mode},
         nat::Vm,
     },
     state::{Desired, NetKey},
@@ -51,6 +51,18 @@ struct Kept {
     made_of: (Algorithm, Vec<Member>),
 }
 
+impl Kept {
+    fn counts_with(&self, usage: &Arc<BackendUsage>) -> bool {
+        self.seats.values().any(|(own, _)| Arc::ptr_eq(own, usage))
+    }
+
+    /// What a backend counts with which the same ports go to the same ports of the VM, in a listener that begins at `first`.
+    fn usage_at(&self, first: u16, seat: &Seat) -> Option<&Arc<BackendUsage>> {
+        let port = seat.1.wrapping_sub(first.wrapping_sub(self.listener.slice.first));
+        self.seats.get(&(seat.0.clone(), port)).map(|(usage, _)| usage)
+    }
+}
+
 /// A backend that is gone, with connections.
 #[derive(Clone, Debug)]
 struct Gone {
@@ -73,9 +85,16 @@ impl Balanced {
         self.by_name.get(id)
     }
 
+    /// Those that workers serve.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.by_name.values()
+    }
+
     /// Connections that backends still have which the configuration has no more.
     pub fn departed_connections(&self) -> u32 {
-        self.gone.iter().map(|gone| gone.departed.usage.usage.live()).sum()
+        let moved = |gone: &&Gone| self.kept.values().any(|kept| kept.counts_with(&gone.departed.usage));
+        let gone = self.gone.iter().filter(|gone| !moved(gone));
+        gone.map(|gone| gone.departed.usage.usage.live()).sum()
     }
 
     /// For workers.
@@ -133,7 +152,8 @@ impl Builder<'_> {
     fn build(&self) -> Kept {
         let before = self.previous.kept.get(self.place);
         let gone = || self.previous.gone.iter().filter(|gone| gone.place == *self.place);
-        let usage = match before {
+        let moved = self.moved().filter(|_| before.is_none());
+        let usage = match before.or(moved) {
             Some(before) => Arc::clone(&before.listener.usage),
             None => gone().next().map_or_else(Arc::default, |gone| Arc::clone(&gone.departed.usage.listener)),
         };
@@ -156,7 +176,9 @@ impl Builder<'_> {
                 next_slot = (next_slot + 1) % Sticky::SLOTS;
             }
             let back = gone().find(|gone| gone.seat == seat).map(|gone| Arc::clone(&gone.departed.usage));
-            let usage = back.unwrap_or_else(|| Arc::new(BackendUsage::of(&usage)));
+            let elsewhere =
+                || moved.and_then(|moved| moved.usage_at(self.place.first, &seat)).map(Arc::clone);
+            let usage = back.or_else(elsewhere).unwrap_or_else(|| Arc::new(BackendUsage::of(&usage)));
             seats.insert(seat, (usage, next_slot));
             next_slot = (next_slot + 1) % Sticky::SLOTS;
         }
@@ -164,6 +186,20 @@ impl Builder<'_> {
         let same = before.filter(|before| *before.listener == listener);
         let listener = same.map_or_else(|| Arc::new(listener), |before| Arc::clone(&before.listener));
         Kept { listener, seats, next_slot, made_of }
+    }
+
+    /// The listener that had some of the ports before and began elsewhere: its connections go on, and go on being counted.
+    /// Two listeners that were one count together.
+    fn moved(&self) -> Option<&Kept> {
+        let Place { vip, protocol, .. } = self.place;
+        let slice = self.wanted.slice;
+        let had = |(place, kept): &(&Place, &Kept)| {
+            let was = kept.listener.slice;
+            (&place.vip, &place.protocol) == (vip, protocol)
+                && was.first <= slice.last
+                && slice.first <= was.last
+        };
+        self.previous.kept.iter().filter(had).min_by_key(|(place, _)| place.first).map(|(_, kept)| kept)
     }
 
     fn listener(
@@ -203,6 +239,7 @@ impl Builder<'_> {
             vrf: self.vrf,
             access: access(&wanted.access),
             max_connections: wanted.max_connections,
+            full_nat: wanted.mode == Mode::FullNat,
             idle: wanted.idle_timeout_s.map_or(Idle::DEFAULT, Idle::of_s),
             pick,
             persistence,

@@ -21,7 +21,7 @@ use tidegate_fastpath::{
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
-pub use self::{balance::Balanced, nets::mac_of, qos::bucket_ids, routes::RouteView};
+pub use self::{balance::Balanced, nat::PROGRAM_PORTS, nets::mac_of, qos::bucket_ids, routes::RouteView};
 use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
 use crate::{
     config::{BackendKey, Id},

@@ -10,7 +10,7 @@ use std::{
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::balance::Listener,
-    table::nat::{BLOCK_PORTS, Exit, Forward, Inside, Leases, Slice, Snat, Vip, VipLimits},
+    table::nat::{BLOCK_PORTS, BLOCKS, Exit, Forward, Inside, Leases, Slice, Snat, Space, Vip, VipLimits},
     types::{NetId, VipId, VrfId},
 };
 
@@ -33,7 +33,16 @@ use crate::{
 const BLOCKS_PER_VM_DEFAULT: u16 = PORTS_PER_VM_DEFAULT as u16 / BLOCK_PORTS;
 
 /// The leases of every VIP. A VIP that moves to another address or network begins anew.
-pub(super) type Leased = HashMap<config::Vip, Arc<Leases>>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leased {
+    vips: HashMap<config::Vip, Arc<Leases>>,
+    /// Of our addresses in VPC networks.
+    masks: HashMap<(Id, Ipv4Addr), Arc<Leases>>,
+}
+
+/// The first of the ports that programs in a namespace take for what they begin: `net.ipv4.ip_local_port_range` of Linux, which
+/// begins here in every new namespace. Those from here on never stand for a client.
+pub const PROGRAM_PORTS: u16 = 32_768;
 
 /// A published VIP; equal to another one that is the same in memory.
 #[derive(Clone, Debug)]
@@ -94,7 +103,8 @@ pub(super) struct Services {
 impl Services {
     /// The addresses of VIPs with their networks.
     pub(super) fn addresses(&self) -> HashSet<(NetId, Ipv4Addr)> {
-        self.vips.iter().flatten().map(|vip| (vip.net, vip.address)).collect()
+        let of_parts = self.parts.values().flat_map(|part| &part.vips);
+        of_parts.map(|owned| (owned.vip.net, owned.vip.address)).collect()
     }
 }
 
@@ -113,16 +123,17 @@ pub(super) fn build(
             of_vip.entry(vip).or_default().push(service);
         }
     }
-    let mut leased = Leased::new();
+    let mut leased = Leased::default();
     let mut parts: HashMap<VrfId, Part> = HashMap::new();
     let vips = config.vips.iter().filter_map(|wanted| {
         let services = of_vip.get(&wanted.id).map_or(&[][..], |services| services);
-        let leases = previous.leased.get(wanted).map_or_else(|| Arc::new(Leases::on_demand()), Arc::clone);
+        let leases =
+            previous.leased.vips.get(wanted).map_or_else(|| Arc::new(Leases::on_demand()), Arc::clone);
         // Other VIPs lease ports for hairpin alone, and get their places when a VM wants one.
         if services.iter().any(|service| matches!(service, Service::Snat(_))) {
             leases.provide();
         }
-        leased.insert(wanted.clone(), Arc::clone(&leases));
+        leased.vips.insert(wanted.clone(), Arc::clone(&leases));
         let limits = limited.vips.get(&wanted.id).cloned().unwrap_or_default();
         let vip = Vip { limits, ..resolve(desired, balanced, wanted, services, leases)? };
         let id = desired.vip(&wanted.id)?;
@@ -140,7 +151,9 @@ pub(super) fn build(
         parts.entry(public).or_default().vips.push(owned);
         Some((id.index(), vip))
     });
-    let vips = by_number(vips);
+    let vips: Vec<_> = vips.collect();
+    let masks = masks(desired, &mut leased, previous);
+    let vips = by_number(vips.into_iter().chain(masks));
     for (vpc, exit) in exits(desired) {
         parts.entry(vpc).or_default().exit = Some(Arc::new(exit));
     }
@@ -150,6 +163,33 @@ pub(super) fn build(
         part.public.dedup();
     }
     Services { vips, leased, parts }
+}
+
+/// Our addresses in networks where they stand for clients.
+fn masks(desired: &Desired, leased: &mut Leased, previous: &Compiled) -> Vec<(usize, Arc<Vip>)> {
+    let each = desired.config().masked_networks().into_iter().filter_map(|network| {
+        let id = desired.mask(&network.id)?;
+        let key = (network.id.clone(), network.gateway);
+        let leases = previous.leased.masks.get(&key);
+        let leases = leases.map_or_else(|| Arc::new(Leases::on_demand()), Arc::clone);
+        leased.masks.insert(key, Arc::clone(&leases));
+        let of_programs =
+            |space: Space| Slice { protocol: space.protocol(), first: PROGRAM_PORTS, last: u16::MAX };
+        let vip = Vip {
+            net: desired.net(&NetKey::Vpc(network.id.clone()))?,
+            address: network.gateway,
+            eip: None,
+            forwards: [].into(),
+            listeners: [].into(),
+            held: [Space::Tcp, Space::Udp].map(of_programs).into(),
+            leases,
+            limits: VipLimits::default(),
+        };
+        let before = previous.tables.vips.get(id.index()).and_then(Option::as_ref);
+        let vip = before.filter(|before| same(before, &vip)).map_or_else(|| Arc::new(vip), Arc::clone);
+        Some((id.index(), vip))
+    });
+    each.collect()
 }
 
 /// Who owns what of one VIP.
@@ -219,6 +259,7 @@ struct Gathered {
     vips: HashMap<VipId, Ipv4Addr>,
     /// VMs that port forwards and listeners lead to, with the protocol.
     served: Vec<(Ipv4Addr, u8)>,
+    masks: Vec<(NetId, Arc<Snat>)>,
 }
 
 /// How the packets of each VPC with services leave.
@@ -253,7 +294,16 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
             }
         }
     }
-    vpcs.into_iter().filter_map(|(vpc, Gathered { mut eips, mut by_net, rest, vips, mut served })| {
+    for network in desired.config().masked_networks() {
+        let mask = desired.net(&NetKey::Vpc(network.id.clone())).zip(desired.mask(&network.id));
+        let Some((vpc, (net, id))) = vpcs.get_mut(&network.vpc).zip(mask) else { continue };
+        // One backend may have all ports.
+        let pool = Snat { vips: [id].into(), blocks_per_vm: BLOCKS as u16, hairpin: false };
+        vpc.masks.push((net, Arc::new(pool)));
+    }
+    vpcs.into_iter().filter_map(|(vpc, gathered)| {
+        let Gathered { mut eips, mut by_net, rest, vips, mut served, mut masks } = gathered;
+        masks.sort_unstable_by_key(|(net, _)| *net);
         eips.sort_unstable();
         by_net.sort_unstable_by_key(|(net, _)| *net);
         let itself =
@@ -268,6 +318,7 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
             rest,
             hairpin: hairpin.into(),
             served: served.into(),
+            masks: masks.into(),
         };
         Some((desired.vrf(&TableKey::Vpc(vpc.clone()))?, exit))
     })

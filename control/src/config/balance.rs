@@ -1,11 +1,11 @@
 //! Load balancers: listeners on VIPs and the VMs that answer.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use ipnet::Ipv4Net;
 use tidegate_fastpath::table::nat::Slice;
 
-use super::{Id, http::Http, nat::Vm};
+use super::{Config, Id, VpcNetwork, http::Http, nat::Vm};
 
 /// Listeners on one VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Algorithm {
 pub enum Mode {
     /// The client's.
     Dnat,
-    /// One of the gateway.
+    /// The gateway's in the backend's network.
     FullNat,
 }
 
@@ -231,6 +231,27 @@ pub struct BackendKey {
 impl fmt::Display for BackendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{} of listener {}", self.vm.address, self.port, self.listener)
+    }
+}
+
+impl Config {
+    /// The networks with backends of listeners with full NAT, by name: our address there stands for the clients.
+    pub fn masked_networks(&self) -> Vec<&VpcNetwork> {
+        let full = self.listeners().filter(|l| l.mode == Mode::FullNat && !l.protocol.is_proxied());
+        let mut full = full.peekable();
+        if full.peek().is_none() {
+            return Vec::new();
+        }
+        let mut of_vpc: HashMap<&Id, Vec<&VpcNetwork>> = HashMap::new();
+        for network in &self.networks {
+            of_vpc.entry(&network.vpc).or_default().push(network);
+        }
+        let of = |vm: &Vm| of_vpc.get(&vm.vpc)?.iter().copied().find(|n| n.cidr.contains(&vm.address));
+        let mut networks: Vec<_> =
+            full.flat_map(|l| &l.backends).filter_map(|backend| of(&backend.vm)).collect();
+        networks.sort_unstable_by_key(|network| &network.id);
+        networks.dedup_by_key(|network| &network.id);
+        networks
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     reload::{Publish, ReloadError, Reloaded},
 };
 use crate::{
+    balance::Volumes,
     config::Id,
     desired::Store,
     gateway::Gateway,
@@ -159,10 +160,14 @@ impl Shared {
         })
     }
 
-    /// All metrics. Other tasks run while port blocks are counted.
+    /// All metrics. Other tasks run while port blocks and the bytes of connections are counted.
     pub(super) async fn metrics(&self) -> String {
         let mut census = Census::default();
         while census.step(&self.gateway()) {
+            yield_now().await;
+        }
+        let mut volumes = Volumes::new(&self.gateway());
+        while volumes.step(&mut self.gateway()) {
             yield_now().await;
         }
         self.render(census)

@@ -259,13 +259,9 @@ impl Drop for Delivery {
 pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
     let nets = || compiled.tables.nets.iter().flatten();
     // A public network is alone in its table, so the table and the address say which VIP is meant.
-    let vips: HashSet<(VrfId, Ipv4Addr)> = compiled
-        .tables
-        .vips
-        .iter()
-        .flatten()
-        .filter_map(|vip| Some((compiled.tables.net(vip.net)?.vrf, vip.address)))
-        .collect();
+    let vips = desired.vips().filter_map(|id| compiled.tables.vip(id));
+    let vips: HashSet<(VrfId, Ipv4Addr)> =
+        vips.filter_map(|vip| Some((compiled.tables.net(vip.net)?.vrf, vip.address))).collect();
     let tables = desired.vrfs().filter_map(|(vrf, key)| {
         let all = nets().filter(|n| n.vrf == vrf).flat_map(|n| n.addresses.iter().copied());
         let mut addresses: Vec<Ipv4Addr> = all.filter(|ip| !vips.contains(&(vrf, *ip))).collect();

@@ -26,7 +26,8 @@ pub(super) fn listeners(sheet: &mut Sheet, gateway: &Gateway) {
             sheet.set(&catalog::LB_BACKEND_TAKING, &labels, backend.takes.into());
             sheet.set(&catalog::LB_BACKEND_CONNECTIONS, &labels, usage.live().into());
             sheet.set(&catalog::LB_BACKEND_OPENED, &labels, usage.opened());
-            let (inward, outward) = usage.bytes();
+            sheet.set(&catalog::LB_BACKEND_REFUSED, &labels, backend.usage.refusals());
+            let (inward, outward) = usage.shown_bytes();
             sheet.set(&catalog::LB_BACKEND_BYTES, &[vpc, name, &who, "in"], inward);
             sheet.set(&catalog::LB_BACKEND_BYTES, &[vpc, name, &who, "out"], outward);
         }

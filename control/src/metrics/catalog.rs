@@ -127,7 +127,9 @@ catalog! {
     LB_BACKEND_CONNECTIONS = Gauge "tidegate_lb_backend_connections" ["vpc", "listener", "backend"];
     /// Connections that were opened to it.
     LB_BACKEND_OPENED = Counter "tidegate_lb_backend_connections_total" ["vpc", "listener", "backend"];
-    /// Bytes (IP total length) of its connections, counted when they end: `in` from clients, `out` to them.
+    /// Resets by which it answered a SYN; a client that did not hear it went to another backend.
+    LB_BACKEND_REFUSED = Counter "tidegate_lb_backend_refused_total" ["vpc", "listener", "backend"];
+    /// Bytes (IP total length) of its connections, open ones included: `in` from clients, `out` to them.
     LB_BACKEND_BYTES = Counter "tidegate_lb_backend_bytes_total" ["vpc", "listener", "backend", "direction"];
     /// Whether the proxy of a VPC router's HTTP listeners runs (1) or not (0).
     HTTP_PROXY_UP = Gauge "tidegate_http_proxy_up" ["vpc"];

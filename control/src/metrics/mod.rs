@@ -397,8 +397,8 @@ mod tests {
         ] {
             assert!(lines.contains(&line), "{line} is not in {lines:#?}");
         }
-        // Two listeners with five series each, five backends with six.
-        assert_eq!(lines.len(), 2 * 5 + 5 * 6);
+        // Two listeners with five series each, five backends with seven.
+        assert_eq!(lines.len(), 2 * 5 + 5 * 7);
     }
 
     /// Prometheus' own tool reads the page, where it is installed.

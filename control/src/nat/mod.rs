@@ -38,6 +38,7 @@ pub const fn service_name(service: Service) -> &'static str {
         Service::Snat => "snat",
         Service::Forward => "port_forward",
         Service::Fragment => "fragment",
-        Service::Balanced => "listener",
+        Service::Balanced | Service::FullNat => "listener",
+        Service::Masked => "full_nat",
     }
 }

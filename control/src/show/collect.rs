@@ -28,6 +28,7 @@ use super::{
     WorkerRow,
 };
 use crate::{
+    balance::Volumes,
     compile::routes::{RouteStatus, Target},
     config::{Id, TableKey},
     gateway::Gateway,
@@ -103,7 +104,7 @@ pub struct Collection {
 enum Walk {
     /// One step.
     Whole(Table),
-    Balance(Table, Option<String>),
+    Balance(Table, Option<String>, Volumes),
     Flows(FlowWalk),
     Sessions(nat::Wanted, FlowWalk),
     Bindings(nat::Wanted, usize),
@@ -125,7 +126,7 @@ impl Collection {
             Table::NatBindings => Walk::Bindings(wanted()?, 0),
             Table::NatPools => Walk::Pools(wanted()?, nat::PoolWalk::default()),
             Table::LbListeners | Table::LbBackends | Table::LbHttp => {
-                Walk::Balance(table, filter.listener.clone())
+                Walk::Balance(table, filter.listener.clone(), Volumes::new(gateway))
             }
             table => Walk::Whole(table),
         };
@@ -141,7 +142,10 @@ impl Collection {
                 whole(from, *table, scope, output);
                 false
             }
-            Walk::Balance(table, only) => {
+            Walk::Balance(table, only, volumes) => {
+                if *table != Table::LbHttp && volumes.step(from.gateway) {
+                    return true;
+                }
                 match table {
                     Table::LbListeners => output.list(balance::listeners(from, scope, only.as_deref())),
                     Table::LbHttp => output.list(http::http(from, scope, only.as_deref())),
@@ -395,7 +399,7 @@ fn networks(from: &mut Source<'_>, scope: &Scope) -> Vec<NetworkRow> {
     for neighbour in gateway.machine().neighbours(from.now) {
         *neighbors.entry(neighbour.net).or_default() += 1;
     }
-    let vips = gateway.compiled().tables.vips.iter().flatten();
+    let vips = gateway.desired().vips().filter_map(|id| gateway.compiled().tables.vip(id));
     let vips: HashSet<(NetId, Ipv4Addr)> = vips.map(|vip| (vip.net, vip.address)).collect();
     let row = |(id, key): (NetId, &NetKey)| {
         let net = gateway.compiled().tables.net(id)?;

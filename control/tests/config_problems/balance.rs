@@ -128,9 +128,9 @@ fn listeners() {
             ),
             (
                 "/mode",
-                json!("full_nat"),
+                json!("dsr"),
                 &[
-                    "load_balancers[0].listeners[0].mode (web): full_nat asks for full NAT, which this version does not have yet; give dnat or remove the key",
+                    "load_balancers[0].listeners[0].mode (lb): dsr is none of the choices; give one of dnat, full_nat",
                 ],
             ),
             (
@@ -298,4 +298,20 @@ fn a_check_has_the_keys_of_its_kind() {
     ] {
         assert_eq!(lines(parse(&text(&[(&format!("{WEB}/health_check"), check)]))), expected);
     }
+}
+
+#[test]
+fn full_nat_is_for_listeners_of_the_workers() {
+    let mode = format!("{WEB}/mode");
+    let full = config(&[(&mode, json!("full_nat"))]);
+    assert_eq!(
+        full.listeners().map(|listener| listener.mode).collect::<Vec<_>>(),
+        [Mode::FullNat, Mode::Dnat]
+    );
+    let masked: Vec<_> = full.masked_networks().iter().map(|network| network.id.as_str()).collect();
+    assert_eq!(masked, ["a", "b"], "of the backends of that listener");
+    let http = [(&*mode, json!("full_nat")), (&format!("{WEB}/protocol"), json!("http"))];
+    let said = lines(parse(&text(&http)));
+    let what = "full_nat means nothing to a listener of http: backends see the gateway; remove the key";
+    assert!(said.iter().any(|line| line.contains(what)), "{said:#?}");
 }

@@ -42,12 +42,26 @@ pub enum Service {
     Fragment,
     /// A listener of a load balancer.
     Balanced,
+    /// A listener whose backends see the gateway's address: its packets go on inside the gateway, to [`Service::Masked`].
+    FullNat,
+    /// The second half of that: the gateway's address in the backend's network stands for the client.
+    Masked,
 }
 
 impl Service {
     /// Whether it leads ports of a VIP to a VM, and the VM's answers out by that VIP whatever it has besides.
     pub const fn is_published(self) -> bool {
-        matches!(self, Service::Forward | Service::Balanced)
+        matches!(self, Service::Forward | Service::Balanced | Service::FullNat)
+    }
+
+    /// Whether its connections are those of a listener.
+    pub const fn is_balanced(self) -> bool {
+        matches!(self, Service::Balanced | Service::FullNat)
+    }
+
+    /// Whether its connections use a leased port.
+    pub const fn leases(self) -> bool {
+        matches!(self, Service::Snat | Service::Masked)
     }
 }
 
@@ -132,7 +146,9 @@ impl Translation {
             1 => Service::Snat,
             2 => Service::Forward,
             3 => Service::Fragment,
-            _ => Service::Balanced,
+            4 => Service::Balanced,
+            5 => Service::FullNat,
+            _ => Service::Masked,
         }
     }
 
@@ -167,7 +183,7 @@ impl Translation {
 
     /// Whether the entry is one of a pair that lives and ends together.
     pub const fn is_session(self) -> bool {
-        !self.is_none() && matches!(self.service(), Service::Snat | Service::Forward | Service::Balanced)
+        !self.is_none() && !matches!(self.service(), Service::Eip | Service::Fragment)
     }
 
     /// As it is stored.
@@ -325,7 +341,9 @@ impl FlowTimeouts {
     /// That of a TCP session that is not established: `balanced` at most for one of a listener.
     const fn transitory(&self, translation: Translation, balanced: u32) -> u32 {
         match translation.service() {
-            Service::Balanced if balanced < self.tcp_transitory => balanced,
+            Service::Balanced | Service::FullNat | Service::Masked if balanced < self.tcp_transitory => {
+                balanced
+            }
             _ => self.tcp_transitory,
         }
     }
@@ -421,7 +439,8 @@ mod tests {
 
     #[test]
     fn a_rewrite_gives_back_what_was_put_in() {
-        for service in [Service::Eip, Service::Snat, Service::Forward, Service::Fragment, Service::Balanced] {
+        use Service::{Balanced, Eip, Forward, Fragment, FullNat, Masked, Snat};
+        for service in [Eip, Snat, Forward, Fragment, Balanced, FullNat, Masked] {
             for side in [Side::Source, Side::Destination] {
                 let translation = Translation::new(service, side, Ipv4Addr::BROADCAST, u16::MAX);
                 assert_eq!((translation.service(), translation.side()), (service, side));

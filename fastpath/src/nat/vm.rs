@@ -141,7 +141,12 @@ impl<'a> Vm<'a> {
                 record.place().filter(|place| place.block == block && vip_of(vips, place.vip).is_none())
             })
         };
-        let vip = vip.or_else(|| gone().map(|place| place.vip))?;
+        // One that was removed and is back has another number.
+        let here = |vip: &VipId| {
+            let mapping = Mapping { vip: *vip, address: Ipv4Addr::UNSPECIFIED, space, port };
+            self.held_slot(vips, mapping).is_some()
+        };
+        let vip = vip.filter(here).or_else(|| gone().map(|place| place.vip))?;
         let address = vip_of(vips, vip).map_or(Ipv4Addr::UNSPECIFIED, |vip| vip.address);
         self.release(vips, Mapping { vip, address, space, port })
     }

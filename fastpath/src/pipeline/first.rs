@@ -38,6 +38,9 @@ impl<B: Buffer> Engine<B> {
         if let Some(program) = self.answer_of_forward(round, packet)? {
             return Ok(Decided { program, lasting });
         }
+        if let Some(program) = self.masked(round, packet)? {
+            return Ok(Decided { program, lasting });
+        }
         match route::decide(round.tables, &self.neighbours, packet.vrf, &packet.key, &packet.origin)? {
             Decision::Forward(program) => Ok(Decided { program, lasting }),
             Decision::Local(net) => Err(Stop::Local(net)),
@@ -99,6 +102,7 @@ impl<B: Buffer> Engine<B> {
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
     ) -> Result<Program, Stop> {
+        self.hold_refusal(round, packet)?;
         let Decided { program, lasting } = self.decide(round, packet)?;
         if lasting && !is_of_datagram(round.tables, &program, packet) && self.entry(packet).is_some() {
             let learned = self.flows.relearn(&packet.key, packet.hash, program, round.now.tick());

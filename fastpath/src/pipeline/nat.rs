@@ -182,7 +182,10 @@ impl<B: Buffer> Engine<B> {
             return Err(Stop::Related(Side::Destination));
         }
         if let Some(Program { translation, inside, .. }) = self.known(round, packet)? {
-            let way = self.way_in(tables, Inside { vrf: inside, address: translation.address() })?;
+            let mut way = self.way_in(tables, Inside { vrf: inside, address: translation.address() })?;
+            if translation.service() == Service::FullNat {
+                way.next = NeighbourId::NONE;
+            }
             return Ok(translated(tables, packet, way, translation, inside));
         }
         // Where one VM has all of it, ports only matter to who came from within (hairpin).
@@ -251,7 +254,7 @@ impl<B: Buffer> Engine<B> {
     }
 
     /// The session of a flow that was open before and still may be; ends it where it may not.
-    fn known(
+    pub(super) fn known(
         &mut self,
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
@@ -296,8 +299,9 @@ impl<B: Buffer> Engine<B> {
     }
 }
 
-/// How often a packet may go on inside the gateway: out to an address of ours, and in from there.
-pub(super) const TURNS_MAX: u8 = 2;
+/// How often a packet may go on inside the gateway: out to an address of ours, in from there, and to a backend that sees the
+/// gateway's address.
+pub(super) const TURNS_MAX: u8 = 3;
 
 /// The program of a translated flow.
 pub(super) fn translated(

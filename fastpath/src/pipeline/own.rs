@@ -167,6 +167,7 @@ impl<B: Buffer> Engine<B> {
             waited: Waited::No,
             turned: 0,
             related,
+            masked: false,
             candidate: None,
         };
         self.forward(round, buffer, &packet);

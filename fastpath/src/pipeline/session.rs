@@ -17,7 +17,7 @@ use crate::{
     nat::{Block, Lease, Mapping, NoVm, OverQuota, Vm},
     policer::Policers,
     reason::{DropReason, Event},
-    stage::translation::{self, Connection},
+    stage::translation::Connection,
     table::{
         Tables,
         nat::{Inside, Snat, Space},
@@ -109,6 +109,18 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
+    /// Opens the session of a listener whose backends see the gateway, for a packet that goes on by `program`.
+    pub(super) fn open_listened(
+        &mut self,
+        round: &Round<impl Io<Buffer = B>>,
+        vm: &mut Vm<'_>,
+        packet: &Packet,
+        program: Program,
+    ) -> Result<(), Stop> {
+        let pair = [(packet.key, program), outward(packet, &program)];
+        self.open(round.tables, vm, pair, None, round.now)
+    }
+
     /// Opens a session from outside, whose packets go in by `program`. With a VIP and space, its port must be leased to the
     /// VM.
     pub(super) fn open_inward(
@@ -120,21 +132,19 @@ impl<B: Buffer> Engine<B> {
     ) -> Result<Program, Stop> {
         check_opens(packet)?;
         let (tables, key) = (round.tables, &packet.key);
-        let (address, port) = (key.destination(), key.destination_port());
         let (home, vrf) = (program.translation, program.inside);
         let nat = Arc::clone(&self.nat);
         let mut vm = nat.vm(Inside { vrf, address: home.address() })?;
         let lease = match leased {
             None => None,
             Some((vip, space)) => {
+                let (address, port) = (key.destination(), key.destination_port());
                 let mapping = Mapping { vip, address, space, port };
                 let leased = vm.inner_port(&tables.vips, mapping) == Some(home.port());
                 Some((leased.then_some(mapping).ok_or(DropReason::NoService)?, false))
             }
         };
-        let there = Translation::new(home.service(), Side::Source, address, port).with_idle(home.idle());
-        let outward = (key.answer(program.egress, home), undecided(packet.origin.net, there, vrf));
-        self.open(tables, &mut vm, [(*key, program), outward], lease, round.now)?;
+        self.open(tables, &mut vm, [(*key, program), outward(packet, &program)], lease, round.now)?;
         Ok(program)
     }
 
@@ -212,26 +222,24 @@ impl<B: Buffer> Engine<B> {
             Side::Destination => (&other, key),
         };
         let nat = Arc::clone(&self.nat);
-        let mut vm = nat.vm(connection.inside).map_err(|_| NotLearned::Busy)?;
-        let balanced = connection.service == Service::Balanced;
+        let mut vm = nat.vm(connection.owner()).map_err(|_| NotLearned::Busy)?;
+        let balanced = connection.service.is_balanced();
+        if connection.service == Service::FullNat {
+            self.end_masked(tables, &mut vm, outward, now)?;
+        }
         let bytes = if balanced { [inward, outward].map(|key| self.bytes(key)) } else { [0; 2] };
         // Outward first: as long as the inward entry is there, nobody else gets the port.
         self.forget(outward, inward)?;
         if self.flows.forget(inward)? {
-            vm.end();
+            if connection.service != Service::Masked {
+                vm.end();
+                self.counters.event(Event::SessionEnd);
+            }
             self.log(tables, now, NatChange::Ended(connection));
             if let Some(usage) = balance::usage_of(tables, &connection).filter(|_| balanced) {
                 usage.ended(bytes[0], bytes[1]);
             }
-            if let (Some(space), Service::Snat) = (Space::of(connection.protocol), connection.service) {
-                let vip = translation::vip_at(tables, connection.public, connection.address);
-                if let Some(block) = vm.release_port(&tables.vips, vip, space, connection.port) {
-                    // The address stays known, also of a VIP that is gone.
-                    let block = Block { address: connection.address, ..block };
-                    self.log(tables, now, NatChange::GivenBack(block));
-                }
-            }
-            self.counters.event(Event::SessionEnd);
+            self.release(tables, &mut vm, &connection, now);
         }
         Ok(())
     }
@@ -260,6 +268,12 @@ impl<B: Buffer> Engine<B> {
             if !program.translation.is_session() {
                 continue;
             }
+            // It goes with the connection that it is for.
+            if program.translation.service() == Service::Masked
+                && self.is_listened(&Connection::of(key, &program))
+            {
+                continue;
+            }
             let (last, seen) = self.flows.seen(id);
             let other = key.answer(program.egress, program.translation);
             let other = self.flows.find(&other).map(|(id, _)| self.flows.seen(id));
@@ -280,7 +294,7 @@ impl<B: Buffer> Engine<B> {
 }
 
 /// Whether a packet may open a session: not a reset, nor one that ends here (RFC 1812 §5.3.1).
-fn check_opens(packet: &Packet) -> Result<(), DropReason> {
+pub(super) fn check_opens(packet: &Packet) -> Result<(), DropReason> {
     match packet {
         _ if packet.is_spent() => Err(DropReason::TtlExceeded),
         _ if packet.tcp.has_rst() => Err(DropReason::NoSession),
@@ -288,8 +302,16 @@ fn check_opens(packet: &Packet) -> Result<(), DropReason> {
     }
 }
 
+/// The entry of the answers to packets from outside.
+fn outward(packet: &Packet, program: &Program) -> (FlowKey, Program) {
+    let (key, home) = (&packet.key, program.translation);
+    let there = Translation::new(home.service(), Side::Source, key.destination(), key.destination_port());
+    let back = undecided(packet.origin.net, there.with_idle(home.idle()), program.inside);
+    (key.answer(program.egress, home), back)
+}
+
 /// A program that the first packet of its direction decides.
-fn undecided(egress: NetId, translation: Translation, inside: VrfId) -> Program {
+pub(super) fn undecided(egress: NetId, translation: Translation, inside: VrfId) -> Program {
     let next = NeighbourId::NONE;
     let (from_vtep, policers) = (Ipv4Addr::UNSPECIFIED, Policers::NONE);
     Program { generation: 0, egress, next, from_vtep, translation, inside, policers }

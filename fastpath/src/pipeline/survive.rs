@@ -20,10 +20,10 @@ pub fn readmit(nat: &Nat, tables: &Tables, session: &Session) -> bool {
     if !(legal_in && legal_out && same) {
         return false;
     }
-    let Ok(mut vm) = nat.vm(connection.inside) else { return false };
-    if let (Some(space), Service::Snat) = (Space::of(connection.protocol), connection.service) {
-        let Connection { public, address, port, inside_port, .. } = connection;
-        let Some(vip) = translation::vip_at(tables, public, address) else { return false };
+    let Ok(mut vm) = nat.vm(connection.owner()) else { return false };
+    if let Some(space) = Space::of(connection.protocol).filter(|_| connection.service.leases()) {
+        let Connection { address, port, inside_port, .. } = connection;
+        let Some(vip) = translation::shown(tables, &connection) else { return false };
         if let Some(vip) = tables.vip(vip) {
             vip.leases.provide();
         }
@@ -32,7 +32,10 @@ pub fn readmit(nat: &Nat, tables: &Tables, session: &Session) -> bool {
             return false;
         }
     }
-    if connection.service == Service::Balanced {
+    if connection.service == Service::Masked {
+        return true;
+    }
+    if connection.service.is_balanced() {
         let Some(usage) = balance::usage_of(tables, &connection) else { return false };
         usage.readmit();
     }

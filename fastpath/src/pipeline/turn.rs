@@ -3,10 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Engine, Packet, Round, nat::TURNS_MAX};
+use super::{Engine, Packet, Round, full_nat::is_mask, nat::TURNS_MAX};
 use crate::{
     buffer::Buffer,
-    flow::{FlowKey, Program},
+    flow::{FlowKey, Program, session::Service},
     io::Io,
     reason::{DropReason, Event},
     stage::{
@@ -47,7 +47,12 @@ impl<B: Buffer> Engine<B> {
         if let Err(reason) = passes.and_then(|()| self.translate(program, &mut buffer, packet)) {
             return self.counters.dropped(net, reason);
         }
-        if !packet.own {
+        let service = program.translation.service();
+        let within = matches!(
+            (service, program.translation.side()),
+            (Service::FullNat | Service::Masked, Side::Destination)
+        );
+        if !packet.own && !within {
             ipv4::decrement_ttl(buffer.bytes_mut());
         }
         let vrf = match program.translation.side() {
@@ -55,22 +60,28 @@ impl<B: Buffer> Engine<B> {
             Side::Destination => Some(program.inside),
         };
         let Some(vrf) = vrf else { return self.counters.dropped(net, DropReason::RouteUnusable) };
-        self.counters.event(Event::Hairpin);
-        self.again(round, buffer, packet, program.egress, vrf, true, deadline);
+        let mut origin = Origin { net: program.egress, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
+        match service {
+            // It is where it was: its sender must not seem to have moved.
+            Service::Masked => origin = packet.origin,
+            _ if within => {}
+            _ => self.counters.event(Event::Hairpin),
+        }
+        let packet =
+            Packet { masked: within && service == Service::FullNat, tracked: true, origin, ..*packet };
+        self.again(round, buffer, &packet, vrf, deadline);
     }
 
-    /// Looks a translated packet up in `vrf` as if it had come from `net`.
-    #[expect(clippy::too_many_arguments, reason = "a packet, where it is now, and until when")]
+    /// Looks a translated packet up in `vrf`, as if it had come from its origin.
     fn again(
         &mut self,
         round: &mut Round<impl Io<Buffer = B>>,
         mut buffer: B,
         packet: &Packet,
-        net: NetId,
         vrf: VrfId,
-        tracked: bool,
         deadline: Option<Nanos>,
     ) {
+        let net = packet.origin.net;
         let (ip, key, tcp, related) = match ipv4::split(buffer.bytes()) {
             Ok((ip, segment)) => (
                 ip,
@@ -78,13 +89,11 @@ impl<B: Buffer> Engine<B> {
                 ingress::tcp_seen(&ip, segment),
                 ingress::is_related(&ip, segment),
             ),
-            Err(bad) => return self.counters.dropped(packet.origin.net, bad.into()),
+            Err(bad) => return self.counters.dropped(net, bad.into()),
         };
         let hash = self.flows.hash(&key);
-        let origin = Origin { net, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
         let turned = packet.turned + 1;
-        let mut next =
-            Packet { origin, vrf, ip, key, hash, tcp, related, tracked, turned, candidate: None, ..*packet };
+        let mut next = Packet { vrf, ip, key, hash, tcp, related, turned, candidate: None, ..*packet };
         self.probe(&mut next);
         match self.way(round, &mut buffer, &next) {
             Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
@@ -109,18 +118,29 @@ impl<B: Buffer> Engine<B> {
         }
         let answers = icmp_error::answers(net, buffer.bytes(), &packet.ip);
         if side == Side::Source && self.is_of_vpc(round.tables, packet, answers.as_ref()) {
-            let next = Packet { tracked: false, candidate: None, ..*packet };
+            let next = Packet { tracked: false, related: false, candidate: None, ..*packet };
             return match self.way(round, &mut buffer, &next) {
                 Ok(port) => self.outbox.send(round.io, &self.counters, port, buffer),
                 Err(stop) => self.leave(round, buffer, &next, stop, deadline),
             };
         }
-        let Some(answers) = answers else { return self.counters.dropped(net, DropReason::IcmpMalformed) };
+        let exit = round.tables.vrf(packet.vrf).and_then(|vrf| vrf.exit.as_deref());
+        let to_us = exit.is_some_and(|exit| is_mask(round.tables, exit, net, packet.ip.destination()));
+        let Some(answers) = answers else {
+            return match to_us {
+                true => self.local(round, buffer, packet, net),
+                false => self.counters.dropped(net, DropReason::IcmpMalformed),
+            };
+        };
         let subject = match side {
             Side::Source => self.subject_inside(round.tables, packet, &answers),
             Side::Destination => self.subject_outside(round.tables, &answers),
         };
         let Some(Subject { rewrite, net: from, vrf }) = subject else {
+            // About what programs in the namespace sent.
+            if to_us {
+                return self.local(round, buffer, packet, net);
+            }
             if let Some(net) = of_program(round.tables, &answers).filter(|_| side == Side::Destination) {
                 return self.local(round, buffer, packet, net);
             }
@@ -130,22 +150,32 @@ impl<B: Buffer> Engine<B> {
             return self.counters.dropped(net, DropReason::IcmpMalformed);
         }
         self.counters.event(Event::IcmpErrorTranslated);
-        self.again(round, buffer, packet, from, vrf, false, deadline);
+        let origin = Origin { net: from, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
+        self.again(round, buffer, &Packet { tracked: false, origin, ..*packet }, vrf, deadline);
     }
 
-    /// Whether an error from inside goes untranslated by a configured route: where there is one, only errors about port
-    /// forwards leave by a public address, as the answers of these do.
+    /// Whether an error from inside goes untranslated: by a configured route, where only errors about port forwards leave by a
+    /// public address, as the answers of these do; and to a VM, where only those change that are about packets of a client
+    /// whom the VM must not see.
     fn is_of_vpc(&self, tables: &Tables, packet: &Packet, answers: Option<&FlowKey>) -> bool {
         let to = packet.key.destination();
         let leads = tables.vrf(packet.vrf).map(|vrf| vrf.fib.lookup(to));
-        let about = answers.and_then(|answers| self.outward(packet, home(tables, packet, answers), answers));
-        matches!(leads, Some(Hop::Via(..) | Hop::Leak(_)))
-            && about.is_none_or(|program| !program.translation.service().is_published())
+        let about = answers.and_then(|answers| self.outward(tables, packet, answers));
+        let is = |of: fn(Service) -> bool| about.is_some_and(|program| of(program.translation.service()));
+        match leads {
+            Some(Hop::Via(..) | Hop::Leak(_)) => {
+                !is(|service| service.is_published() || service == Service::Masked)
+            }
+            Some(Hop::Connected(_)) => !is(|service| service == Service::Masked),
+            _ => false,
+        }
     }
 
-    /// The entry of a VM's packets that go out translated, from the network of `packet` or from `home`.
-    fn outward(&self, packet: &Packet, home: NetId, answers: &FlowKey) -> Option<Program> {
-        [packet.origin.net, home].into_iter().find_map(|net| {
+    /// The entry of packets that go out translated: from the network of `packet`, from that of the VM that sends them, or
+    /// from that of the VM that they go to.
+    fn outward(&self, tables: &Tables, packet: &Packet, answers: &FlowKey) -> Option<Program> {
+        let of = |address| of_address(tables, packet, address);
+        [packet.origin.net, of(answers.source()), of(answers.destination())].into_iter().find_map(|net| {
             let (_, program) = self.flows.find(&answers.from_net(net))?;
             let out = !program.translation.is_none() && program.translation.side() == Side::Source;
             out.then_some(program)
@@ -155,8 +185,8 @@ impl<B: Buffer> Engine<B> {
     /// Of an error from inside: how the VM's packets to the remote are translated. The error may come from another network
     /// than they do.
     fn subject_inside(&self, tables: &Tables, packet: &Packet, answers: &FlowKey) -> Option<Subject> {
-        let home = home(tables, packet, answers);
-        let known = self.outward(packet, home, answers);
+        let home = of_address(tables, packet, answers.source());
+        let known = self.outward(tables, packet, answers);
         let known = known.map(|program| (program.translation.rewrite(), program.egress));
         let (rewrite, public) = known.or_else(|| {
             let exit = tables.vrf(packet.vrf)?.exit.as_deref()?;
@@ -189,9 +219,9 @@ impl<B: Buffer> Engine<B> {
     }
 }
 
-/// The network of the VM whose packets `answers` are.
-fn home(tables: &Tables, packet: &Packet, answers: &FlowKey) -> NetId {
-    match route::resolve(tables, packet.vrf, answers.source()) {
+/// The network of a VM, or that of the packet for an address that is none's.
+fn of_address(tables: &Tables, packet: &Packet, address: Ipv4Addr) -> NetId {
+    match route::resolve(tables, packet.vrf, address) {
         Ok(Leads::To(net, _)) => net,
         _ => packet.origin.net,
     }

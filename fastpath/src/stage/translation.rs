@@ -74,6 +74,31 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The VM whose ports and sessions it counts on. Behind the gateway's address that is the backend: clients are too many.
+    pub const fn owner(&self) -> Inside {
+        match self.service {
+            Service::Masked => Inside { vrf: self.inside.vrf, address: self.remote },
+            _ => self.inside,
+        }
+    }
+}
+
+/// The address that a connection shows, if the configuration has it still: a VIP, or the gateway's own in a VPC network.
+pub fn shown(tables: &Tables, connection: &Connection) -> Option<VipId> {
+    let Connection { public, address, inside, .. } = *connection;
+    if connection.service != Service::Masked {
+        return vip_at(tables, public, address);
+    }
+    let id = mask(tables, inside.vrf, public)?;
+    tables.vip(id).filter(|vip| vip.address == address).map(|_| id)
+}
+
+/// The number of our address in a network, where it stands for clients.
+pub fn mask(tables: &Tables, vrf: VrfId, net: NetId) -> Option<VipId> {
+    tables.vrf(vrf)?.exit.as_deref()?.mask(net)?.vips.first().copied()
+}
+
 /// The VIP with this address on a public network.
 pub fn vip_at(tables: &Tables, public: NetId, address: Ipv4Addr) -> Option<VipId> {
     let vrf: VrfId = tables.net(public)?.vrf;
@@ -86,15 +111,18 @@ pub fn vip_at(tables: &Tables, public: NetId, address: Ipv4Addr) -> Option<VipId
 /// Whether the configuration would still translate a connection so.
 pub fn is_legal(tables: &Tables, key: &FlowKey, program: &Program) -> bool {
     let connection = Connection::of(key, program);
-    let Some(id) = vip_at(tables, connection.public, connection.address) else { return false };
+    let Some(id) = shown(tables, &connection) else { return false };
     let Some(vip) = tables.vip(id) else { return false };
+    if connection.service == Service::Masked {
+        return !vip.holds(connection.protocol, connection.port);
+    }
     match (vip.owner(connection.protocol, connection.port), connection.service) {
         (Owner::Forward(forward), Service::Forward) => {
             forward.to == connection.inside
                 && forward.target_port(connection.port) == connection.inside_port
                 && forward.allowed.contains(&connection.remote)
         }
-        (Owner::Listener(listener), Service::Balanced) => {
+        (Owner::Listener(listener), service) if service == listener.service() => {
             let backend = listener.backend(connection.port, connection.inside, connection.inside_port);
             listener.access.allows(connection.remote) && backend.is_some_and(|backend| backend.keeps)
         }

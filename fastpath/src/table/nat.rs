@@ -208,6 +208,9 @@ pub struct Exit {
     pub hairpin: Box<[(Ipv4Addr, Arc<Snat>)]>,
     /// VMs that a service leads to by ports (a port forward, a listener), each with the IP protocol. Sorted.
     pub served: Box<[(Ipv4Addr, u8)]>,
+    /// The gateway's own address in networks with backends that must see it in place of their clients' (full NAT), as a pool
+    /// of one address. Sorted by network.
+    pub masks: Box<[(NetId, Arc<Snat>)]>,
 }
 
 /// How a packet leaves.
@@ -231,6 +234,12 @@ impl Exit {
             Some(&self.hairpin[at].1)
         };
         of_net.or(self.rest.as_ref()).or_else(hairpin).map(|snat| Leave::Snat(snat))
+    }
+
+    /// By what backends in a network see clients of listeners with full NAT.
+    pub fn mask(&self, net: NetId) -> Option<&Snat> {
+        let at = self.masks.binary_search_by_key(&net, |(id, _)| *id).ok()?;
+        Some(&self.masks[at].1)
     }
 
     /// Whether a service leads to ports of this VM and protocol: what it sends may be an answer, and only its ports say so.
@@ -337,6 +346,7 @@ mod tests {
             idle: crate::flow::session::Idle::DEFAULT,
             backends: [].into(),
             pick: balance::Pick::Least([].into()),
+            full_nat: false,
             persistence: None,
             usage: Arc::default(),
         })

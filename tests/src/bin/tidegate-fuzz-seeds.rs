@@ -173,6 +173,10 @@ fn balanced(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
         let said = packets.iter().map(|packet| says("203.0.113.1", packet));
         Ok(said.collect::<Result<Vec<_>>>()?.concat())
     };
+    let vm = |inner: &str| -> Result<Vec<u8>> {
+        let (ip, who) = ("10.1.1.7", gateway.stranger("red-1", "10.1.1.7", Some(HOST1)));
+        frame_step(u8::try_from(who.port.0)?, &packet::frame(&who.sends(&inner.replace("SRC", ip)))?)
+    };
     Ok(vec![
         // Connections, more than listener and backends take; segments of none, more than are answered.
         [
@@ -184,6 +188,21 @@ fn balanced(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
             &world(&["tcp SRC:3 > 203.0.113.93:53 S", "tcp SRC:4 > 203.0.113.93:179 S"])?,
             &world(&["tcp SRC:5 > 203.0.113.93:53 A"])?,
             &OTHERS,
+            &OTHERS,
+            END,
+        ]
+        .concat(),
+        // Backends that refuse; one that sees the gateway, which answers, and says that it cannot.
+        [
+            BALANCE,
+            &world(&["tcp SRC:1 > 203.0.113.93:53 S", "tcp SRC:2 > 203.0.113.93:53 S"])?,
+            &vm("tcp SRC:53 > 203.0.113.1:1 AR")?,
+            &vm("tcp SRC:53 > 203.0.113.1:2 AR")?,
+            &world(&["udp SRC:1 > 203.0.113.93:54", "tcp SRC:1 > 203.0.113.93:54 S"])?,
+            &world(&["udp SRC:2 > 203.0.113.93:54 mf ipid=5 len=64", "udp SRC:3 > 203.0.113.93:54"])?,
+            &vm("udp SRC:54 > 10.1.1.1:1030")?,
+            &OTHERS,
+            &vm("icmp no-port SRC > 10.1.1.1 | udp 10.1.1.1:1030 > SRC:54")?,
             &OTHERS,
             END,
         ]

@@ -394,6 +394,8 @@ load_balancers:
         algorithm: leastconn
         dead_sessions: reset
         backends: [{ vpc: red, address: 10.1.1.7, max_connections: 1 }, { vpc: red, address: 10.1.2.9, max_connections: 1 }]
+      - { id: full, protocol: udp, port: 54, mode: full_nat, idle_timeout_s: 20, backends: [{ vpc: red, address: 10.1.1.7 }, { vpc: red, address: 10.1.2.9 }] }
+      - { id: full-tcp, protocol: tcp, port: 54, mode: full_nat, idle_timeout_s: 20, backends: [{ vpc: red, address: 10.1.1.7 }] }
       - { id: shut, protocol: tcp, port: 179, backends: [{ vpc: red, address: 10.1.1.7, drain: true }] }
 qos:
   - { id: slow, vip: shared, inbound: 8kbit/s, outbound: 8kbit/s, burst: 16KiB, colour: { mode: srtcm, aware: true, green: precedence, yellow: drop } }

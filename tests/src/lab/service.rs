@@ -1,4 +1,4 @@
-//! Servers and clients that people use: `nginx` and `curl`, `dnsmasq`, `nc`, `socat`, `vsftpd`.
+//! Servers and clients that people use: `nginx`, `curl` and `wrk`, `dnsmasq`, `nc`, `socat`, `vsftpd`.
 
 use std::{
     fs::{self, File},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{Netns, process::Running, wait_for};
@@ -16,7 +17,7 @@ use super::{Netns, process::Running, wait_for};
 /// A running `nginx` on port 80. `/name` says whose it is, `/who` who asks, `/up/` takes files; the rest are files.
 #[derive(Debug)]
 pub struct Web {
-    _nginx: Running,
+    nginx: Running,
     dir: TempDir,
 }
 
@@ -35,7 +36,7 @@ impl Web {
         let config = format!(
             "daemon off; master_process off; user root; pid {here}/pid; error_log stderr;\n\
              events {{}}\n\
-             http {{ access_log off; {temps}\n\
+             http {{ access_log off; keepalive_requests 1000000; {temps}\n\
              server {{ listen 80; root {here}; client_max_body_size 64m;\n\
              location = /name {{ return 200 {name}; }}\n\
              location = /who {{ return 200 $remote_addr; }}\n\
@@ -48,7 +49,16 @@ impl Web {
         let nginx = Running::start(command)?;
         wait_for("nginx to answer", || netns.enter(|| TcpStream::connect("127.0.0.1:80")).ok()?.ok())
             .with_context(|| nginx.text())?;
-        Ok(Web { _nginx: nginx, dir })
+        Ok(Web { nginx, dir })
+    }
+
+    /// Kills it, as the kernel does that runs out of memory: at once, whatever it was doing.
+    ///
+    /// # Errors
+    /// When it has ended before.
+    pub fn kill(mut self) -> Result<()> {
+        self.nginx.signal(Signal::SIGKILL)?;
+        self.nginx.wait().map(drop)
     }
 
     /// Offers a file.
@@ -68,6 +78,54 @@ impl Web {
 /// So many bytes of which each stretch of eight says where it belongs.
 pub fn numbered(bytes: usize) -> Vec<u8> {
     (0..bytes.div_ceil(8)).flat_map(|n| (n as u64).to_be_bytes()).take(bytes).collect()
+}
+
+/// What `wrk` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Connections that could not be opened.
+    pub not_connected: u64,
+    /// Connections that ended before the answer.
+    pub broken: u64,
+    /// Requests without an answer in time.
+    pub late: u64,
+    /// Answers that are errors.
+    pub refused: u64,
+}
+
+/// `wrk` with so many connections, each of which asks again and again; for so many seconds.
+///
+/// # Errors
+/// When it does not start.
+pub fn load(from: &Netns, url: &str, connections: usize, seconds: u32) -> Result<Running> {
+    let mut command = from.command("wrk");
+    let (connections, seconds) = (format!("-c{connections}"), format!("-d{seconds}s"));
+    command.args(["-t1", &connections, &seconds, "--timeout", "20s", url]);
+    Running::start(command)
+}
+
+/// What that did, after its end.
+///
+/// # Errors
+/// When it fails.
+pub fn loaded(mut wrk: Running) -> Result<Load> {
+    ensure!(wrk.wait()?.success(), wrk.text());
+    let text = wrk.text();
+    // `Socket errors: connect 0, read 10, write 0, timeout 0`; not there without any.
+    let after = |word: &str| {
+        let number = text.split(word).nth(1)?.trim_start().split([',', '\n']).next()?;
+        number.trim().parse::<u64>().ok()
+    };
+    let answered = text.lines().find_map(|line| line.split(" requests in ").next()?.trim().parse().ok());
+    Ok(Load {
+        answered: answered.with_context(|| text.clone())?,
+        not_connected: after("errors: connect").unwrap_or(0),
+        broken: after(", read").unwrap_or(0) + after(", write").unwrap_or(0),
+        late: after(", timeout").unwrap_or(0),
+        refused: after("Non-2xx or 3xx responses:").unwrap_or(0),
+    })
 }
 
 /// `curl` with further options; gives what it wrote.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 mod balance;
+mod balance_load;
 mod crash;
 mod desired;
 mod east_west;

@@ -1,5 +1,6 @@
 //! Load balancing under any churn: no connection changes its backend while that is healthy and configured, no new one goes to a
-//! backend that takes none, turns are exactly fair between changes, and every open connection is counted once.
+//! backend that takes none, turns are exactly fair between changes, every open connection is counted once, and no two share an end
+//! at a backend, whosever address that sees.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -27,6 +28,8 @@ struct Wanted {
     reset: bool,
     persistence: bool,
     slow_start: bool,
+    /// Whether backends see the gateway's address.
+    full_nat: bool,
     /// Whether services beside it come and go.
     beside: bool,
 }
@@ -45,6 +48,7 @@ impl Wanted {
         }
         let more = [
             if self.reset { ", dead_sessions: reset" } else { "" },
+            if self.full_nat { ", mode: full_nat" } else { "" },
             if self.persistence { ", persistence: { timeout_s: 30 }" } else { "" },
             if self.slow_start && self.algorithm < 3 { ", slow_start_s: 20" } else { "" },
         ];
@@ -91,10 +95,11 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     let backend = || prop_oneof![1 => Just(None), 6 => (0u8..4, prop::bool::weighted(0.2)).prop_map(Some)];
     let backends = [backend(), backend(), backend(), backend()];
     let backends = backends.prop_filter("has a backend", |all| all.iter().any(Option::is_some));
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let full_nat = prop::bool::weighted(0.7);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), full_nat);
     (0..ALGORITHMS.len(), backends, flags).prop_map(|(algorithm, backends, flags)| {
-        let (reverse, reset, persistence, slow_start, beside) = flags;
-        Wanted { algorithm, backends, reverse, reset, persistence, slow_start, beside }
+        let (reverse, reset, persistence, slow_start, beside, full_nat) = flags;
+        Wanted { algorithm, backends, reverse, reset, persistence, slow_start, full_nat, beside }
     })
 }
 
@@ -108,38 +113,50 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Where packets of a connection arrive, and from whom as the VM sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct End {
+    vm: usize,
+    from: String,
+}
+
 struct Site {
     gw: Gateway,
     vms: Vec<Station>,
     up: Station,
     wanted: Wanted,
     down: HashSet<usize>,
-    /// By client and port, the VM of an open connection.
-    open: HashMap<(u8, u16), usize>,
+    /// By client and port, of an open connection.
+    open: HashMap<(u8, u16), End>,
     port: u16,
     /// New connections of each VM since the last change.
     shares: BTreeMap<usize, usize>,
 }
 
 impl Site {
-    fn reaches(&mut self, packet: &str) -> Option<usize> {
+    fn reaches(&mut self, packet: &str) -> Option<End> {
         let words = self.gw.from(&self.up, packet).words();
-        words
-            .iter()
-            .find_map(|frame| VMS.iter().position(|(_, ip, _)| frame.contains(&format!("> {ip}:8080"))))
+        words.iter().find_map(|frame| {
+            let at = |(_, ip, _): &Vm| frame.find(&format!(" > {ip}:8080"));
+            let vm = VMS.iter().position(|vm| at(vm).is_some())?;
+            let from = frame[..at(&VMS[vm])?].rsplit(' ').next()?.to_owned();
+            Some(End { vm, from })
+        })
     }
 
     fn open(&mut self, client: u8) {
         self.port += 1;
         let port = self.port;
-        let vm = self.reaches(&format!("tcp 9.9.9.{client}:{port} > 203.0.113.93:80 S"));
-        let Some(vm) = vm else {
+        let end = self.reaches(&format!("tcp 9.9.9.{client}:{port} > 203.0.113.93:80 S"));
+        let Some(end) = end else {
             assert!(
                 !(0..VMS.len()).any(|vm| self.wanted.takes(vm, &self.down)),
                 "refused, and there are backends"
             );
             return;
         };
+        let End { vm, from } = &end;
+        let vm = *vm;
         assert!(
             self.wanted.takes(vm, &self.down),
             "VM {vm} takes none: {:?}, down {:?}",
@@ -147,21 +164,24 @@ impl Site {
             self.down
         );
         let ip = VMS[vm].1;
-        self.gw.from(&self.vms[vm], &format!("tcp {ip}:8080 > 9.9.9.{client}:{port} SA")).ignore();
-        assert_eq!(self.goes_on(client, port), Some(vm));
-        self.open.insert((client, port), vm);
+        assert_eq!(from.starts_with("9.9.9."), !self.wanted.full_nat, "{from}");
+        assert!(self.open.values().all(|other| *other != end), "{end:?} is of another connection");
+        self.gw.from(&self.vms[vm], &format!("tcp {ip}:8080 > {from} SA")).ignore();
+        assert_eq!(self.goes_on(client, port).as_ref(), Some(&end));
+        self.open.insert((client, port), end);
         *self.shares.entry(vm).or_default() += 1;
     }
 
-    fn goes_on(&mut self, client: u8, port: u16) -> Option<usize> {
+    fn goes_on(&mut self, client: u8, port: u16) -> Option<End> {
         self.reaches(&format!("tcp 9.9.9.{client}:{port} > 203.0.113.93:80 A"))
     }
 
     /// Every open connection has the VM that it had, both ways.
     fn talk(&mut self) {
-        for ((client, port), vm) in self.open.clone() {
-            assert_eq!(self.goes_on(client, port), Some(vm), "{client} {port}");
-            let answer = format!("tcp {}:8080 > 9.9.9.{client}:{port} A ttl=64", VMS[vm].1);
+        for ((client, port), end) in self.open.clone() {
+            assert_eq!(self.goes_on(client, port).as_ref(), Some(&end), "{client} {port}");
+            let End { vm, from } = end;
+            let answer = format!("tcp {}:8080 > {from} A ttl=64", VMS[vm].1);
             let public = format!("tcp 203.0.113.93:80 > 9.9.9.{client}:{port} A ttl=63");
             self.gw.from(&self.vms[vm], &answer).to(&self.up, &public);
         }
@@ -198,7 +218,7 @@ impl Site {
                 self.gw.health("web", VMS[*vm].1, *up).ignore();
                 _ = if *up { self.down.remove(vm) } else { self.down.insert(*vm) };
                 if self.wanted.reset && !up {
-                    self.open.retain(|_, of| of != vm);
+                    self.open.retain(|_, of| of.vm != *vm);
                 }
             }
             Step::Reload(wanted) => {
@@ -206,7 +226,8 @@ impl Site {
                 self.gw.reload(&wanted.text()).ignore();
                 // Health is forgotten where there is no check, as here.
                 self.down.clear();
-                self.open.retain(|_, vm| wanted.backends[*vm].is_some());
+                let same = self.wanted.full_nat == wanted.full_nat;
+                self.open.retain(|_, of| same && wanted.backends[of.vm].is_some());
                 self.wanted = wanted.clone();
             }
         }
@@ -240,6 +261,7 @@ proptest! {
         site.gw.pass(200_000).ignore();
         prop_assert_eq!(site.gw.connections("web").iter().sum::<u32>(), 0);
         prop_assert_eq!((site.gw.listener("web").usage.usage.live(), site.gw.flows()), (0, 0));
+        prop_assert_eq!(site.gw.nat_usage().blocks, 0);
     }
 }
 

@@ -130,6 +130,25 @@ port_forwards:
   - { id: dns, vip: shared, protocol: udp, ports: 1-3, vpc: red, address: 10.1.2.9, target_ports: 11-13 }
 ";
 
+/// Listeners with turns, counts of connections, clients that come back, and bounds that are met.
+const LISTENERS: &str = "
+load_balancers:
+  - id: lb
+    vip: shared
+    listeners:
+      - { id: web, protocol: tcp, ports: 1-2, persistence: { timeout_s: 5 }, max_connections: 40, backends: [
+          { vpc: red, address: 10.1.1.7, port: 21, max_connections: 9 }, { vpc: red, address: 10.1.2.9, port: 21 },
+          { vpc: red, address: 10.1.3.7, port: 21, max_connections: 5 } ] }
+      - { id: dns, protocol: udp, ports: 1-2, algorithm: leastconn, idle_timeout_s: 1, max_connections: 7, backends: [
+          { vpc: red, address: 10.1.1.7, port: 21 }, { vpc: red, address: 10.1.4.7, port: 21, max_connections: 2 } ] }
+";
+
+/// [`SERVICES`] with listeners in place of the port forwards.
+fn balanced() -> String {
+    let (before, _) = SERVICES.split_once("port_forwards:").unwrap();
+    format!("{SITE}{before}{LISTENERS}")
+}
+
 /// Who sends, and to whom answers must be known.
 fn stations(site: &str) -> Vec<Station> {
     let gw = Gateway::alone(site, 1);
@@ -276,6 +295,12 @@ fn packets_with_colours_are_worked_alike() {
     let (hits, policed) = worked_alike(&format!("{SITE}{SERVICES}{COLOURS}"), 8, 24..32);
     assert!(hits > 500, "only {hits} packets were of known flows");
     assert!(policed > 50, "only {policed} packets were dropped for their colour");
+}
+
+#[test]
+fn packets_to_listeners_are_worked_alike() {
+    let (hits, _) = worked_alike(&balanced(), 64, 4..12);
+    assert!(hits > 1_000, "only {hits} packets were of known flows");
 }
 
 #[test]

@@ -428,3 +428,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_that_stands_for_clients_stays_with_its_namespace() {
+    let lb =
+        "load_balancers: [{ id: lb, vip: v1, listeners: [{ id: web, protocol: tcp, port: 80, mode: full_nat,
+        backends: [{ vpc: vpc-1, address: 10.1.1.9 }] }] }]\n";
+    let (plain, full) = (desired(&text(), None), desired(&(text() + lb), None));
+    let compiled = compile(&full, &facts(), None);
+    let namespaces = |desired: &Desired, compiled: &Compiled| {
+        let all = crate::local::wanted(desired, compiled);
+        all.into_iter().map(|n| (n.name, n.addresses)).collect::<Vec<_>>()
+    };
+    assert_eq!(namespaces(&full, &compiled), namespaces(&plain, &compile(&plain, &facts(), None)));
+    let net = |name: &str| full.net(&NetKey::Vpc(id(name))).unwrap();
+    let exit = compiled.tables.vrf(vrf(&full, "vpc-1")).unwrap().exit.as_ref().unwrap();
+    assert!(exit.mask(net("b")).is_none(), "no backend is there");
+    let [number] = exit.mask(net("a")).unwrap().vips[..] else { panic!("one address") };
+    assert_eq!(full.vip_key(number), None, "it is no VIP");
+    let mask = compiled.tables.vip(number).unwrap();
+    assert_eq!(Some(mask.address), compiled.tables.net(net("a")).unwrap().address);
+    for (protocol, port, held) in
+        [(6, 1024, false), (6, 32_767, false), (6, 32_768, true), (17, 65_535, true)]
+    {
+        assert_eq!(mask.holds(protocol, port), held, "{protocol} {port}");
+    }
+    // What is leased stays over reloads.
+    let next = full.next(parse(&(text() + lb)).unwrap());
+    let again = compile(&next, &facts(), Some(&compiled));
+    assert!(Arc::ptr_eq(&again.tables.vip(number).unwrap().leases, &mask.leases));
+}

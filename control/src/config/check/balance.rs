@@ -1,7 +1,7 @@
 //! `load_balancers`: each listener by itself, and its backends. Whether it gets along with other services of its VIP is
 //! [`share`](super::share).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tidegate_fastpath::table::nat::{Slice, Space};
 
@@ -11,12 +11,17 @@ use super::{
     text,
     vip::{Check, Named},
 };
-use crate::config::{
-    Backend, Cause, Id, Listener, LoadBalancer, Nic, Vip,
-    balance::{Access, Algorithm, AllDown, DeadSessions, HealthCheck, ListenerProtocol, Mode, Probe},
-    http::Certificate,
-    nat::{PortRange, Share, Vm},
-    raw::{RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, range as r},
+use crate::{
+    config::{
+        Backend, Cause, Id, Listener, LoadBalancer, Nic, Vip,
+        balance::{Access, Algorithm, AllDown, DeadSessions, HealthCheck, ListenerProtocol, Mode, Probe},
+        http::Certificate,
+        nat::{PortRange, Share, Vm},
+        raw::{
+            RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, range as r,
+        },
+    },
+    state::FULL_NAT_NETWORKS_MAX,
 };
 
 /// What load balancers refer to.
@@ -52,6 +57,7 @@ impl Check<'_> {
         report: &mut Report,
     ) -> Known<LoadBalancer> {
         let mut seen = Seen { named, shares, names: HashMap::new() };
+        let mut masked: HashSet<Id> = HashSet::new();
         Known::collect(
             "load_balancers",
             raw,
@@ -66,6 +72,7 @@ impl Check<'_> {
                     self.listener(at, of, raw, &mut seen, report)
                 });
                 let listeners: Vec<Option<Listener>> = listeners.collect();
+                self.masked(at, listeners.iter().flatten(), &mut masked, report);
                 Some(LoadBalancer {
                     id: id?,
                     vip: Id::new(raw.vip.as_deref()?)?,
@@ -73,6 +80,28 @@ impl Check<'_> {
                 })
             },
         )
+    }
+
+    /// Full NAT needs a number for our address in each network, and there are so many.
+    fn masked<'l>(
+        &self,
+        at: At<'_>,
+        listeners: impl Iterator<Item = &'l Listener>,
+        masked: &mut HashSet<Id>,
+        report: &mut Report,
+    ) {
+        let before = masked.len();
+        for listener in listeners.filter(|listener| listener.mode == Mode::FullNat) {
+            let networks = self.by_vpc.get(&listener.vpc).map_or(&[][..], |networks| networks);
+            let of = |address| networks.iter().find(move |network| network.cidr.contains(address));
+            let each = listener.backends.iter().filter_map(|backend| of(&backend.vm.address));
+            masked.extend(each.map(|network| network.id.clone()));
+        }
+        let max = usize::from(FULL_NAT_NETWORKS_MAX);
+        if before <= max && masked.len() > max {
+            let what = format!("asks for full NAT in more than {max} networks of this gateway");
+            report.lacks(at, "listeners", what, "use dnat where backends route by the gateway");
+        }
     }
 
     fn listener(
@@ -105,7 +134,6 @@ impl Check<'_> {
         };
         if let Some(protocol) = protocol {
             not_together(at, raw, protocol, ports, report);
-            unbuilt(at, raw, report);
         }
         Some(Listener {
             id: id?,
@@ -348,16 +376,13 @@ fn not_together(
         let what = format!("is a range, and a listener of {} has one port", protocol.label());
         report.add(at, "ports", ports, what, "give `port`, and a listener for each port");
     }
+    if let Some(mode) = raw.mode.as_deref().filter(|mode| *mode == "full_nat" && protocol.is_proxied()) {
+        let what = format!("means nothing to a listener of {}: backends see the gateway", protocol.label());
+        report.add(at, "mode", mode, what, "remove the key");
+    }
     let hashed = matches!(algorithm(raw), Algorithm::Source | Algorithm::Consistent);
     if let Some(ramp) = raw.slow_start_s.filter(|s| *s > 0 && hashed) {
         let what = format!("would move clients of algorithm {} while it lasts", algorithm(raw).label());
         report.add(at, "slow_start_s", ramp, what, "remove it, or choose another algorithm");
-    }
-}
-
-/// What is understood and not built yet.
-fn unbuilt(at: At<'_>, raw: &RawListener, report: &mut Report) {
-    if raw.mode.as_deref() == Some("full_nat") {
-        report.unbuilt(at, "mode", "full_nat", "full NAT", "give dnat or remove the key");
     }
 }

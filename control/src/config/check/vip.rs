@@ -36,7 +36,7 @@ pub(super) struct Check<'a> {
     public: &'a Known<PublicNetwork>,
     vpcs: &'a Known<Vpc>,
     networks: &'a Known<VpcNetwork>,
-    by_vpc: HashMap<&'a Id, Vec<&'a VpcNetwork>>,
+    pub(super) by_vpc: HashMap<&'a Id, Vec<&'a VpcNetwork>>,
 }
 
 impl<'a> Check<'a> {

@@ -41,7 +41,8 @@ pub struct RawListener {
     /// one chosen by addresses and ports.
     #[schemars(extend("enum" = ["roundrobin", "weightroundrobin", "leastconn", "source", "consistent"], "default" = "roundrobin"))]
     pub algorithm: Option<String>,
-    /// `dnat` keeps the client's address, `full_nat` puts one of the gateway in its place.
+    /// `dnat` keeps the client's address, `full_nat` puts that of the gateway in the backend's network in its place; only for `tcp`
+    /// and `udp`.
     #[schemars(extend("enum" = ["dnat", "full_nat"], "default" = "dnat"))]
     pub mode: Option<String>,
     /// Whether a client comes back to the backend that it had.

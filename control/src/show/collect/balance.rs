@@ -35,7 +35,7 @@ pub(super) fn wanted<'a>(
 fn row(from: &Source<'_>, listener: &Listener) -> ListenerRow {
     let table = from.gateway.compiled().balanced.listener(&listener.id);
     let usage = table.map(|table| &table.usage);
-    let bytes = usage.map(|usage| usage.usage.bytes());
+    let bytes = usage.map(|usage| usage.usage.shown_bytes());
     let refused = |why| usage.map(|usage| usage.refused(why));
     let ports = PortRange { first: listener.slice.first, last: listener.slice.last };
     ListenerRow {
@@ -76,7 +76,7 @@ fn backend_row(from: &Source<'_>, listener: &Listener, backend: &config::Backend
         Some(health) if health.up => "up",
         Some(_) => "down",
     };
-    let bytes = table.map(|table| table.usage.usage.bytes());
+    let bytes = table.map(|table| table.usage.usage.shown_bytes());
     BackendRow {
         listener: listener.id.to_string(),
         vpc: listener.vpc.to_string(),
@@ -92,6 +92,7 @@ fn backend_row(from: &Source<'_>, listener: &Listener, backend: &config::Backend
         connections: live,
         max_connections: (backend.max_connections < u32::MAX).then_some(backend.max_connections),
         opened: table.map(|table| table.usage.usage.opened()),
+        refused: table.map(|table| table.usage.refusals()),
         bytes_in: bytes.map(|bytes| bytes.0),
         bytes_out: bytes.map(|bytes| bytes.1),
     }

@@ -39,9 +39,9 @@ pub struct ListenerRow {
     pub full: Option<u64>,
     /// New connections refused because no backend takes any.
     pub no_backend: Option<u64>,
-    /// Bytes (IP total length) from clients, of connections that ended.
+    /// Bytes (IP total length) from clients.
     pub bytes_in: Option<u64>,
-    /// Bytes to clients, of connections that ended.
+    /// Bytes to clients.
     pub bytes_out: Option<u64>,
 }
 
@@ -117,9 +117,11 @@ pub struct BackendRow {
     pub max_connections: Option<u32>,
     /// Connections that were opened.
     pub opened: Option<u64>,
-    /// Bytes (IP total length) from clients, of connections that ended.
+    /// Resets by which it answered a SYN; clients met another backend instead, where there was one.
+    pub refused: Option<u64>,
+    /// Bytes (IP total length) from clients.
     pub bytes_in: Option<u64>,
-    /// Bytes to clients, of connections that ended.
+    /// Bytes to clients.
     pub bytes_out: Option<u64>,
 }
 
@@ -134,6 +136,7 @@ impl Columns for BackendRow {
         "weight",
         "connections",
         "opened",
+        "refused",
         "bytes in",
         "bytes out",
         "reason",
@@ -153,6 +156,7 @@ impl Columns for BackendRow {
             self.weight.to_string(),
             text(self.connections),
             text(self.opened),
+            text(self.refused),
             text(self.bytes_in),
             text(self.bytes_out),
             text(self.reason.as_ref()),

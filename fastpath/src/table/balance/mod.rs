@@ -24,7 +24,10 @@ pub use self::{
 };
 use super::nat::{Inside, Slice};
 use crate::{
-    flow::{FlowKey, session::Idle},
+    flow::{
+        FlowKey,
+        session::{Idle, Service},
+    },
     types::{NetId, VrfId},
 };
 
@@ -45,6 +48,8 @@ pub struct Listener {
     pub backends: Box<[Backend]>,
     /// Who gets a new connection.
     pub pick: Pick,
+    /// Whether backends see an address of the gateway in place of the client's.
+    pub full_nat: bool,
     /// Where returning clients go, and seconds for which that is remembered.
     pub persistence: Option<(u32, Arc<Sticky>)>,
     /// Shared by all generations of the listener.
@@ -126,6 +131,11 @@ impl Listener {
     /// Most backends of one listener.
     pub const BACKENDS_MAX: usize = 1000;
 
+    /// What its connections are translated for.
+    pub const fn service(&self) -> Service {
+        if self.full_nat { Service::FullNat } else { Service::Balanced }
+    }
+
     /// The backend that a connection to `port` has, which goes to `inside` and its `inside_port`.
     pub fn backend(&self, port: u16, inside: Inside, inside_port: u16) -> Option<&Backend> {
         let to_first = inside_port.wrapping_sub(port.wrapping_sub(self.slice.first));
@@ -140,7 +150,8 @@ impl Listener {
             let now = self.backend(was.slice.first, old.to, old.to_first);
             !old.keeps || now.is_some_and(|now| now.keeps)
         };
-        let same = (self.slice, self.vrf, &self.access) == (was.slice, was.vrf, &was.access);
+        let same = (self.slice, self.vrf, self.full_nat, &self.access)
+            == (was.slice, was.vrf, was.full_nat, &was.access);
         std::ptr::eq(self, was) || same && was.backends.iter().all(kept)
     }
 }
@@ -217,6 +228,7 @@ mod tests {
             idle: Idle::DEFAULT,
             backends: backends.into(),
             pick: Pick::Turns([0].into()),
+            full_nat: false,
             persistence: None,
             usage: Arc::default(),
         }
@@ -257,6 +269,7 @@ mod tests {
         assert!(!change(|l| l.backends[1].to_first = 81));
         assert!(!change(|l| l.access = Access::Allow([].into())));
         assert!(!change(|l| l.slice.last = 80));
+        assert!(!change(|l| l.full_nat = true));
     }
 
     #[test]

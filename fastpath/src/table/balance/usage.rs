@@ -6,6 +6,8 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
+use crate::types::Nanos;
+
 /// A cache line of its own, so that turns do not wait for counts.
 #[repr(align(64))]
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Usage {
     opened: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    /// Most that control has shown of both, connections that are open included.
+    shown: [AtomicU64; 2],
 }
 
 impl Usage {
@@ -41,6 +45,21 @@ impl Usage {
     /// Bytes (IP total length) from and to clients of connections that ended.
     pub fn bytes(&self) -> (u64, u64) {
         (self.bytes_in.load(Relaxed), self.bytes_out.load(Relaxed))
+    }
+
+    /// What is shown of bytes from and to clients, where those of connections that are open were so many, and those of
+    /// others `ended` before they were counted. Never less than what was shown before: a connection that ends meanwhile is
+    /// in neither.
+    pub fn show_bytes(&self, ended: (u64, u64), open: (u64, u64)) {
+        self.shown[0].fetch_max(ended.0 + open.0, Relaxed);
+        self.shown[1].fetch_max(ended.1 + open.1, Relaxed);
+    }
+
+    /// What was shown last, or more.
+    pub fn shown_bytes(&self) -> (u64, u64) {
+        let (inward, outward) = self.bytes();
+        let [shown_in, shown_out] = [&self.shown[0], &self.shown[1]].map(|shown| shown.load(Relaxed));
+        (inward.max(shown_in), outward.max(shown_out))
     }
 
     /// One more connection, unless there are `most`.
@@ -108,7 +127,15 @@ pub struct BackendUsage {
     pub usage: Usage,
     /// The listener's.
     pub listener: Arc<ListenerUsage>,
+    /// When it answered a SYN with a reset last, in nanoseconds; 0 for never.
+    refused_at: AtomicU64,
+    /// How often it did.
+    refused: AtomicU64,
 }
+
+/// For how long a backend that refused a connection gets new ones only where all others do as well. A client sends its SYN
+/// again after 1 s, and after 2 s more (RFC 6298 §2).
+const REFUSES_FOR_NS: u64 = 3_000_000_000;
 
 impl PartialEq for BackendUsage {
     /// The same memory.
@@ -122,7 +149,24 @@ impl Eq for BackendUsage {}
 impl BackendUsage {
     /// Of a backend of this listener.
     pub fn of(listener: &Arc<ListenerUsage>) -> BackendUsage {
-        BackendUsage { usage: Usage::default(), listener: Arc::clone(listener) }
+        BackendUsage { listener: Arc::clone(listener), ..BackendUsage::default() }
+    }
+
+    /// It answered a SYN with a reset.
+    pub fn refused(&self, now: Nanos) {
+        self.refused_at.store(now.0, Relaxed);
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Whether it did so within the last 3 seconds.
+    pub fn refuses(&self, now: Nanos) -> bool {
+        let at = self.refused_at.load(Relaxed);
+        at != 0 && now.0.saturating_sub(at) < REFUSES_FOR_NS
+    }
+
+    /// How often it answered a SYN with a reset.
+    pub fn refusals(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// Reserves a connection, unless the backend has `most`. The listener's was reserved before.

@@ -35,7 +35,7 @@ load_balancers:
 
 pub(super) struct Site {
     pub(super) gw: Gateway,
-    vms: [Station; 3],
+    pub(super) vms: [Station; 3],
     pub(super) up: Station,
 }
 

@@ -68,15 +68,15 @@ fn listeners_and_backends_are_shown_with_state_and_numbers() {
         site.gw.shown(Table::LbListeners, &["vpc=red"]),
         [
             "dns lb red shared udp 53 roundrobin 3 of 3 0 0 0 0 0 0 0",
-            "web lb red shared tcp 80 roundrobin 1 of 3 3 3 0 0 0 0 0",
+            "web lb red shared tcp 80 roundrobin 1 of 3 3 3 0 0 0 240 120",
         ]
     );
     assert_eq!(
         site.gw.shown(Table::LbBackends, &["listener=web"]),
         [
-            "web red 10.1.1.7:8080 draining (1m24s left) 100 1 1 0 0",
-            "web red 10.1.1.8:8080 down 5s 100 1 1 0 0 refused",
-            "web red 10.1.2.9:8080 unchecked 100 1 1 0 0",
+            "web red 10.1.1.7:8080 draining (1m24s left) 100 1 1 0 80 40",
+            "web red 10.1.1.8:8080 down 5s 100 1 1 0 80 40 refused",
+            "web red 10.1.2.9:8080 unchecked 100 1 1 0 80 40",
         ]
     );
     assert!(site.gw.shown(Table::LbListeners, &["vpc=blue"]).is_empty());

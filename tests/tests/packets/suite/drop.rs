@@ -123,7 +123,12 @@ fn provoke(gw: &mut Gateway, reason: DropReason) -> Result<(), Unreached> {
         | R::TransportTruncated
         | R::FragmentUnmatched
         | R::FragmentHoldFull => return Err("see nat.rs: this site translates nothing"),
-        R::ListenerDenied | R::ListenerFull | R::BackendsFull | R::NoBackend | R::StraySegment => {
+        R::ListenerDenied
+        | R::ListenerFull
+        | R::BackendsFull
+        | R::NoBackend
+        | R::BackendRefused
+        | R::StraySegment => {
             return Err("see balance.rs: this site has no listeners");
         }
         R::Policed => return Err("see qos.rs: this site limits nothing"),
