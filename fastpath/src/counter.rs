@@ -47,6 +47,13 @@ impl Volume {
         self.packets.add(1);
         self.bytes.add(bytes as u64);
     }
+
+    /// Adds packets that have so many bytes together.
+    #[inline(always)]
+    pub fn add_all(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+    }
 }
 
 /// One port as one worker sees it; frames with their Ethernet header, without FCS. A cache line of its own.

@@ -28,13 +28,47 @@ impl<B: Buffer> Outbox<B> {
     /// Adds a frame; a full burst goes to the driver at once.
     #[inline(always)]
     pub(crate) fn send(&mut self, io: &mut impl Io<Buffer = B>, counters: &Counters, port: PortId, frame: B) {
+        self.send_some(io, counters, port, std::iter::once(frame));
+    }
+
+    /// Adds frames, as [`Outbox::send`] each.
+    #[inline(always)]
+    pub(crate) fn send_some(
+        &mut self,
+        io: &mut impl Io<Buffer = B>,
+        counters: &Counters,
+        port: PortId,
+        frames: impl Iterator<Item = B>,
+    ) {
         let Some(burst) = self.ports.get_mut(port.index()) else {
-            counters.dropped(NetId::NONE, DropReason::RouteUnusable);
+            frames.for_each(|_| counters.dropped(NetId::NONE, DropReason::RouteUnusable));
             return;
         };
-        burst.push(frame);
-        if burst.is_full() {
-            transmit(io, counters, port, burst);
+        for frame in frames {
+            burst.push(frame);
+            if burst.is_full() {
+                transmit(io, counters, port, burst);
+            }
+        }
+    }
+
+    /// Adds a burst, which has so many bytes, and leaves it empty. A full one goes to the driver as it is, where nothing waits
+    /// before it.
+    #[inline(always)]
+    pub(crate) fn send_burst(
+        &mut self,
+        io: &mut impl Io<Buffer = B>,
+        counters: &Counters,
+        port: PortId,
+        frames: &mut Burst<B>,
+        bytes: u64,
+    ) {
+        match self.ports.get_mut(port.index()) {
+            Some(waiting) if waiting.is_empty() && frames.is_full() => {
+                hand_over(io, counters, port, frames, bytes);
+            }
+            Some(waiting) if waiting.is_empty() => **waiting = frames.take(),
+            _ => self.send_some(io, counters, port, frames.drain(..)),
         }
     }
 
@@ -48,20 +82,36 @@ impl<B: Buffer> Outbox<B> {
     }
 }
 
-/// What the driver refuses is dropped and counted; a port that does not keep up must not hold up the others.
+fn bytes_of<B: Buffer>(burst: &Burst<B>) -> u64 {
+    burst.iter().map(|buffer| buffer.bytes().len() as u64).sum()
+}
+
+#[inline(never)]
 fn transmit<B: Buffer>(
     io: &mut impl Io<Buffer = B>,
     counters: &Counters,
     port: PortId,
     burst: &mut Burst<B>,
 ) {
-    let bytes_of = |burst: &Burst<B>| burst.iter().map(|b| b.bytes().len() as u64).sum::<u64>();
-    let (packets, bytes) = (burst.len() as u64, bytes_of(burst));
+    let bytes = bytes_of(burst);
+    hand_over(io, counters, port, burst, bytes);
+}
+
+/// Gives frames, which have so many bytes, to the driver. What it refuses is dropped and counted; a port that does not keep up
+/// must not hold up the others.
+#[inline(always)]
+fn hand_over<B: Buffer>(
+    io: &mut impl Io<Buffer = B>,
+    counters: &Counters,
+    port: PortId,
+    burst: &mut Burst<B>,
+    bytes: u64,
+) {
+    let packets = burst.len() as u64;
     io.tx(port, burst);
     let (refused, refused_bytes) = (burst.len() as u64, bytes_of(burst));
     if let Some(port) = counters.ports.get(port.index()) {
-        port.tx.packets.add(packets - refused);
-        port.tx.bytes.add(bytes - refused_bytes);
+        port.tx.add_all(packets - refused, bytes - refused_bytes);
     }
     for _ in 0..refused {
         counters.dropped(NetId::NONE, DropReason::TxFull);

@@ -35,7 +35,7 @@ macro_rules! field {
 
 impl Mbuf {
     field! { /// Start of the buffer.
-    buf_addr / _set_buf_addr: *mut u8 = TG_MBUF_BUF_ADDR }
+    buf_addr / _set_buf_addr: NonNull<u8> = TG_MBUF_BUF_ADDR }
     field! { /// From there to the packet.
     data_off / set_data_off: u16 = TG_MBUF_DATA_OFF }
     field! { /// Segments, at least 1.
@@ -64,7 +64,7 @@ impl Mbuf {
         // kernel or written since, it is ours alone, and it lives as long as the mbuf.
         unsafe {
             slice::from_raw_parts(
-                self.buf_addr().add(usize::from(self.data_off())),
+                self.buf_addr().add(usize::from(self.data_off())).as_ptr(),
                 usize::from(self.data_len()),
             )
         }
@@ -76,7 +76,7 @@ impl Mbuf {
         // SAFETY: as for `bytes`; `&mut self` makes us the only one who looks.
         unsafe {
             slice::from_raw_parts_mut(
-                self.buf_addr().add(usize::from(self.data_off())),
+                self.buf_addr().add(usize::from(self.data_off())).as_ptr(),
                 usize::from(self.data_len()),
             )
         }
@@ -180,14 +180,17 @@ impl Mbuf {
     #[inline(always)]
     pub fn reframe(&mut self, start: usize, len: usize, n: usize) -> Option<&mut [u8]> {
         let (there, off) = (usize::from(self.data_len()), usize::from(self.data_off()));
-        if self.is_segmented() || start > there || len > there - start || n > off + start {
+        if self.is_segmented() || start.checked_add(len)? > there {
             return None;
         }
+        let off = (off + start).checked_sub(n)?;
         // Both are at most where the packet ended before, which is inside the buffer and so 16 bits wide.
-        self.set_data_off((off + start - n) as u16);
+        self.set_data_off(off as u16);
         self.set_data_len((len + n) as u16);
         self.set_pkt_len((len + n) as u32);
-        Some(self.bytes_mut())
+        // SAFETY: as for `bytes_mut`. The length is not read again, so that who asks for so many bytes and takes them apart
+        // need not check that they are there.
+        Some(unsafe { slice::from_raw_parts_mut(self.buf_addr().add(off).as_ptr(), len + n) })
     }
 
     #[cold]

@@ -9,6 +9,7 @@ mod expire;
 mod free;
 mod hash;
 mod lanes;
+mod lookup;
 mod memory;
 mod preamble;
 mod reader;
@@ -32,11 +33,12 @@ use thiserror::Error;
 
 pub use self::{
     attach::Recovery,
+    lookup::{Hit, Lookup},
     memory::{FileFor, FlowMemory, Labelled},
     preamble::NotKept,
     reader::{FlowReader, FlowWalk},
     table::FlowTable,
-    worker::{FlowWorker, Hit},
+    worker::FlowWorker,
 };
 
 use self::session::{TcpSeen, Translation};

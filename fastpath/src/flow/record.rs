@@ -111,12 +111,6 @@ impl Record {
         }
     }
 
-    /// Its rate limits.
-    #[inline(always)]
-    pub(super) fn policers(&self) -> Policers {
-        policers(self.seen.load(Ordering::Relaxed))
-    }
-
     #[inline(always)]
     pub(super) fn translation(&self) -> Translation {
         Translation::from_word(self.translation.load(Ordering::Relaxed))
@@ -148,17 +142,19 @@ impl Record {
     }
 
     /// As [`Record::touch`], for packets that are not TCP or are of a connection that goes on: those change no state but
-    /// after a reset, which must be looked at.
+    /// after a reset, which must be looked at. Returns the rate limits, which are in the word that it reads.
     #[inline(always)]
-    pub(super) fn touch_open(&self, bytes: u16, now: Tick, segment: TcpSeen) {
+    pub(super) fn touch_open(&self, bytes: u16, now: Tick, segment: TcpSeen) -> Policers {
         let old = self.seen.load(Ordering::Relaxed);
         let new = old & !u64::from(u32::MAX) | u64::from(now.0) | u64::from(segment.to_bits()) << TCP_SHIFT;
         if TcpSeen::from_bits((old >> TCP_SHIFT) as u8).has_rst() {
-            return self.touch(bytes.into(), now, segment);
+            self.touch(bytes.into(), now, segment);
+            return policers(old);
         }
         self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes.into()), Ordering::Relaxed);
         self.seen.store(new, Ordering::Relaxed);
+        policers(old)
     }
 
     /// Tick of the last packet if the record belongs to a flow. A hint where the record may be changing hands: what is

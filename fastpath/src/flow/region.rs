@@ -4,7 +4,7 @@
 //! One of the few places of this crate with `unsafe`: it turns mapped memory into slices of atomics.
 #![expect(unsafe_code, reason = "mapped memory is turned into slices of atomics here, and nowhere else")]
 
-use std::{fmt, fs::File, io, ptr::NonNull, slice};
+use std::{fmt, fs::File, io, marker::PhantomData, ptr::NonNull, slice};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -134,6 +134,12 @@ impl Region {
         unsafe { self.buckets.add(index).as_ref() }
     }
 
+    /// The buckets, for a pass over a burst.
+    #[inline(always)]
+    pub(super) fn by_hash(&self) -> Buckets<'_> {
+        Buckets { first: self.buckets, mask: self.sizes.buckets - 1, region: PhantomData }
+    }
+
     #[inline(always)]
     pub(super) fn records(&self) -> &[Record] {
         // SAFETY: as in `header`; `sizes` has room for so many.
@@ -163,6 +169,23 @@ impl Region {
         self.buckets().iter().for_each(Bucket::reset);
         self.records().iter().for_each(Record::clear);
         self.labels().iter().for_each(|label| label.store(0, Ordering::Relaxed));
+    }
+}
+
+/// The buckets of a region; where they are and how many is looked up once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buckets<'a> {
+    first: NonNull<Bucket>,
+    mask: usize,
+    region: PhantomData<&'a Region>,
+}
+
+impl<'a> Buckets<'a> {
+    /// The bucket of the lowest bits of `number`.
+    #[inline(always)]
+    pub(super) fn bucket(&self, number: usize) -> &'a Bucket {
+        // SAFETY: as in `Region::bucket`; the region lives for `'a`.
+        unsafe { self.first.add(number & self.mask).as_ref() }
     }
 }
 

@@ -20,6 +20,15 @@ pub(super) struct Region {
     records: Box<[Record]>,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buckets<'a>(&'a [Bucket]);
+
+impl<'a> Buckets<'a> {
+    pub(super) fn bucket(&self, number: usize) -> &'a Bucket {
+        &self.0[number & (self.0.len() - 1)]
+    }
+}
+
 impl Sizes {
     pub(super) const fn bytes(self) -> usize {
         64 * (self.buckets + self.records)
@@ -49,6 +58,10 @@ impl Region {
 
     pub(super) fn bucket(&self, number: usize) -> &Bucket {
         &self.buckets[number & (self.buckets.len() - 1)]
+    }
+
+    pub(super) fn by_hash(&self) -> Buckets<'_> {
+        Buckets(&self.buckets)
     }
 
     pub(super) fn buckets(&self) -> &[Bucket] {

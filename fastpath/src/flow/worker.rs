@@ -8,16 +8,15 @@ use super::{
     FlowHash, FlowId, FlowKey, FlowTimeouts, NotLearned, Program,
     expire::{LOOKS_MAX, Sweep},
     free::FreeCache,
+    lookup::Lookup,
     reclaim::Retired,
-    record::{Counts, Record},
-    session::{TcpSeen, Translation},
+    record::Counts,
+    session::TcpSeen,
     table::FlowTable,
 };
 use crate::{
-    policer::Policers,
     prefetch,
-    table::neighbour::NeighbourId,
-    types::{Nanos, NetId, Tick},
+    types::{Nanos, Tick},
 };
 
 /// The most retired records that one burst's housekeeping takes back.
@@ -41,53 +40,6 @@ pub struct FlowWorker {
     due: ArrayVec<FlowKey, LOOKS_MAX>,
 }
 
-/// A record that may be the entry of a packet, from [`FlowWorker::hit`].
-#[derive(Clone, Copy, Debug)]
-pub struct Hit<'a>(&'a Record);
-
-impl Hit<'_> {
-    /// All that is done with the flow's packets.
-    pub fn program(&self) -> Program {
-        self.0.program()
-    }
-
-    /// Whether it is the entry of this key.
-    #[inline(always)]
-    pub fn is_of(&self, key: &FlowKey) -> bool {
-        self.0.is_of(key)
-    }
-
-    /// Generation and next hop of its program.
-    #[inline(always)]
-    pub fn decision(&self) -> (u32, NeighbourId) {
-        self.0.decision()
-    }
-
-    /// Network of egress of its program, and the VTEP of origin as a number.
-    #[inline(always)]
-    pub fn way(&self) -> (NetId, u32) {
-        self.0.way()
-    }
-
-    /// What of its packets is replaced.
-    #[inline(always)]
-    pub fn translation(&self) -> Translation {
-        self.0.translation()
-    }
-
-    /// Its rate limits.
-    #[inline(always)]
-    pub fn policers(&self) -> Policers {
-        self.0.policers()
-    }
-
-    /// Counts a packet, as [`FlowWorker::touch`]; one that is not TCP, or neither opens nor ends a connection.
-    #[inline(always)]
-    pub fn touch_open(&self, bytes: u16, now: Tick, segment: TcpSeen) {
-        self.0.touch_open(bytes, now, segment);
-    }
-}
-
 impl FlowWorker {
     pub(super) fn new(table: Arc<FlowTable>, worker: usize, free: FreeCache) -> FlowWorker {
         let sweep = Sweep::new(worker, table.shares().workers, table.shares().records());
@@ -102,6 +54,12 @@ impl FlowWorker {
             shared_at: Tick(0),
             due: ArrayVec::new(),
         }
+    }
+
+    /// Its lookup, for a pass over a burst.
+    #[inline(always)]
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup::of(&self.table)
     }
 
     /// The hash of a key, with the table's random key.
@@ -119,24 +77,7 @@ impl FlowWorker {
     /// Compares tags; asks the CPU for the record of the first match. `None` means that there is no such flow.
     #[inline(always)]
     pub fn probe(&self, hash: FlowHash) -> Option<FlowId> {
-        let home = self.table.home(hash);
-        let candidate = home.matching(hash.tag()).find_map(|slot| home.record(slot));
-        match candidate {
-            Some(id) => {
-                prefetch::read(self.table.record(id));
-                candidate
-            }
-            None if home.has_away() => self.probe_alternate(hash),
-            None => None,
-        }
-    }
-
-    #[cold]
-    fn probe_alternate(&self, hash: FlowHash) -> Option<FlowId> {
-        let alternate = self.table.alternate(hash);
-        let candidate = alternate.matching(hash.tag()).find_map(|slot| alternate.record(slot))?;
-        prefetch::read(self.table.record(candidate));
-        Some(candidate)
+        self.lookup().probe(hash)
     }
 
     /// The entry of `key`: compares the candidate of [`FlowWorker::probe`] first, then (rare) other equal tags.
@@ -152,13 +93,6 @@ impl FlowWorker {
         // Only the id comes back from there, so that the program above stays in registers.
         let id = self.get_other(key, hash)?;
         Some((id, self.table.record(id).program()))
-    }
-
-    /// The record of a candidate of [`FlowWorker::probe`], to use it and count on it with one look; of none ([`FlowId::NONE`])
-    /// one that is no packet's. It stays readable until this worker's next [`FlowWorker::quiescent`].
-    #[inline(always)]
-    pub fn hit(&self, candidate: FlowId) -> Hit<'_> {
-        Hit(self.table.record(candidate))
     }
 
     /// The entry of any key, in one go.

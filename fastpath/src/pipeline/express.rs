@@ -10,43 +10,63 @@ use std::net::Ipv4Addr;
 use super::{Engine, Round};
 use crate::{
     buffer::Buffer,
-    flow::FlowId,
+    flow::{FlowId, Lookup},
     io::{BURST, Burst, Io},
     reason::{DropReason, Event},
     stage::{
-        express::{self, Door, Express},
+        express::{Door, Express, Heads},
         policing, route,
     },
-    table::{Tables, Vrf, lane::Decided, neighbour::NeighbourId},
-    types::{NetId, PortId},
-    wire::{ipv4, translate},
+    table::{
+        Tables, Vrf,
+        lane::{Decided, Lane, Shape, TUNNEL_LEN},
+        neighbour::{Adjacencies, NeighbourId},
+    },
+    types::{Nanos, NetId, PortId},
+    wire::{ethernet, ipv4, translate},
 };
 
 /// What the passes know of the packets of a burst, in their order.
 pub(super) type Packets = [Express; BURST];
 
-/// What became of a packet on the short way.
-enum Taken {
-    /// To be sent on this port.
-    Sent(PortId),
-    /// Dropped.
+/// The packets at the front of a burst that came from one network and go to one other, and were got ready for its port.
+struct Run {
+    /// How many.
+    len: usize,
+    /// The port that sends them.
+    port: PortId,
+    /// Bytes of their frames.
+    bytes: u64,
+    end: End,
+}
+
+/// What ended a run.
+enum End {
+    /// The next packet is of another run, or there is none.
+    Over,
+    /// The next packet is dropped, and counted.
     Dropped(DropReason),
-    /// Nothing: it takes the general way.
-    Not,
+    /// The next packet takes the general way.
+    General,
+}
+
+impl Run {
+    /// No packet, and the next one takes the general way.
+    const GENERAL: Run = Run { len: 0, port: PortId(0), bytes: 0, end: End::General };
 }
 
 impl<B: Buffer> Engine<B> {
     /// Reads frames; asks for the buckets of their flows, or where their routes begin.
     #[inline(never)]
     pub(super) fn recognise(&self, tables: &Tables, port: PortId, burst: &[B], packets: &mut Packets) {
-        let door = Door::of(tables, port);
+        let (door, flows) = (Door::of(tables, port), self.flows.lookup());
         for (buffer, packet) in burst.iter().zip(packets) {
             if buffer.is_segmented() || door.recognise(buffer.bytes(), packet).is_none() {
                 continue;
             }
-            packet.hash = self.flows.hash(&packet.key);
+            packet.hash = flows.hash(&packet.key);
             if packet.decided == Decided::ByEntry {
-                self.flows.prefetch(packet.hash);
+                flows.prefetch(packet.hash);
             } else if packet.decided == Decided::ByFarRoute {
                 self.ask_for_route(tables, packet);
             }
@@ -56,9 +76,10 @@ impl<B: Buffer> Engine<B> {
     /// Compares tags; asks for records, or for where routes end.
     #[inline(never)]
     pub(super) fn probe_all(&self, tables: &Tables, packets: &mut [Express]) {
+        let flows = self.flows.lookup();
         for packet in packets {
             if packet.decided == Decided::ByEntry {
-                packet.candidate = self.flows.probe(packet.hash).unwrap_or(FlowId::NONE);
+                packet.candidate = flows.probe(packet.hash).unwrap_or(FlowId::NONE);
             } else if packet.decided == Decided::ByFarRoute {
                 self.ask_for_hop(tables, packet);
             }
@@ -68,10 +89,11 @@ impl<B: Buffer> Engine<B> {
     /// Says of each packet where it goes: by the entry of its flow, or by a decision of its own. Asks for next hops.
     #[inline(never)]
     pub(super) fn direct(&self, tables: &Tables, packets: &mut [Express]) {
+        let (flows, known) = (self.flows.lookup(), self.neighbours.adjacencies());
         let mut last = None;
         for packet in packets {
             if packet.decided == Decided::ByEntry {
-                self.direct_by_entry(packet);
+                direct_by_entry(&flows, known, packet);
             } else {
                 self.direct_by_route(tables, packet, &mut last);
             }
@@ -79,7 +101,6 @@ impl<B: Buffer> Engine<B> {
     }
 
     /// Sends what has a direction, and gives everything else to the general way.
-    #[inline(never)]
     pub(super) fn send_all(
         &mut self,
         round: &mut Round<impl Io<Buffer = B>>,
@@ -87,77 +108,142 @@ impl<B: Buffer> Engine<B> {
         burst: &mut Burst<B>,
         packets: &[Express],
     ) {
-        let mut hits = 0;
-        for (mut buffer, packet) in burst.drain(..).zip(packets) {
-            match self.express(round, &mut buffer, packet) {
-                Taken::Sent(port) => {
-                    hits += u64::from(packet.decided == Decided::ByEntry);
-                    self.outbox.send(round.io, &self.counters, port, buffer);
-                }
-                Taken::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
-                Taken::Not => self.process_one(round, port, buffer),
-            }
+        let run = self.run(round.tables, round.now, burst, packets);
+        if run.len == burst.len() {
+            self.outbox.send_burst(round.io, &self.counters, run.port, burst, run.bytes);
+        } else {
+            self.send_in_runs(round, port, burst, packets, run);
         }
-        self.counters.events[Event::FlowHit.index()].add(hits);
     }
 
-    #[inline(always)]
-    fn express(&self, round: &Round<impl Io<Buffer = B>>, buffer: &mut B, packet: &Express) -> Taken {
-        self.take(round, buffer, packet).unwrap_or(Taken::Not)
-    }
-
-    #[inline(always)]
-    fn take(&self, round: &Round<impl Io<Buffer = B>>, buffer: &mut B, packet: &Express) -> Option<Taken> {
-        let lane = round.tables.lanes.get(packet.egress)?;
-        if packet.len > lane.len_max {
-            return None;
-        }
-        let bytes = express::put_head(lane, &self.neighbours, buffer, packet)?;
-        // Nothing above changes the packet, nothing below lets it take the other way.
-        if packet.decided == Decided::ByEntry {
-            let hit = self.flows.hit(packet.candidate);
-            hit.touch_open(packet.len, round.now.tick(), packet.tcp);
-            if !hit.policers().is_none() && !self.passes(round.tables, round.now, packet, hit, bytes) {
-                return Some(self.policed(packet));
-            }
-            let translation = hit.translation();
-            if !translation.is_none()
-                && !translate::translate_common(bytes, packet.key.protocol(), translation.rewrite())
-            {
-                return Some(Taken::Dropped(DropReason::TransportTruncated));
-            }
-        }
-        ipv4::decrement_ttl(bytes);
-        if let Some(net) = self.counters.nets.get(packet.key.net().index()) {
-            net.ingress.add(packet.len.into());
-        }
-        if let Some(net) = self.counters.nets.get(packet.egress.index()) {
-            net.egress.add(packet.len.into());
-        }
-        Some(Taken::Sent(lane.port))
-    }
-
-    /// A packet that a rate limit refused; it is counted as far as it came.
-    #[cold]
+    /// The same where not all of a burst is one run; `run` is the first.
     #[inline(never)]
-    fn policed(&self, packet: &Express) -> Taken {
-        self.counters.event(Event::FlowHit);
-        if let Some(net) = self.counters.nets.get(packet.key.net().index()) {
-            net.ingress.add(packet.len.into());
+    fn send_in_runs(
+        &mut self,
+        round: &mut Round<impl Io<Buffer = B>>,
+        port: PortId,
+        burst: &mut Burst<B>,
+        mut packets: &[Express],
+        mut run: Run,
+    ) {
+        let mut frames = burst.take().into_iter();
+        loop {
+            let sent = frames.by_ref().take(run.len);
+            self.outbox.send_some(round.io, &self.counters, run.port, sent);
+            packets = packets.get(run.len..).unwrap_or_default();
+            if !matches!(run.end, End::Over) {
+                let (Some(frame), Some((packet, rest))) = (frames.next(), packets.split_first()) else {
+                    return;
+                };
+                packets = rest;
+                match run.end {
+                    End::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
+                    _ => self.process_one(round, port, frame),
+                }
+            }
+            if packets.is_empty() {
+                return;
+            }
+            run = self.run(round.tables, round.now, frames.as_mut_slice(), packets);
         }
-        Taken::Dropped(DropReason::Policed)
     }
 
-    /// By the entry of its flow, if the candidate is that and up to date.
+    /// Gets the run at the front of some packets ready, and counts it.
+    #[inline(never)]
+    fn run(&self, tables: &Tables, now: Nanos, frames: &mut [B], packets: &[Express]) -> Run {
+        const TAGGED: usize = ethernet::TAGGED_LEN;
+        let Some(lane) = packets.first().and_then(|first| tables.lanes.get(first.egress)) else {
+            return Run::GENERAL;
+        };
+        match lane.shape {
+            Shape::Plain => {
+                self.run_on::<{ ethernet::HEADER_LEN }, false>(tables, lane, now, frames, packets)
+            }
+            Shape::Tagged => self.run_on::<TAGGED, false>(tables, lane, now, frames, packets),
+            Shape::Vxlan => {
+                self.run_on::<{ ethernet::HEADER_LEN + TUNNEL_LEN }, true>(tables, lane, now, frames, packets)
+            }
+            Shape::VxlanTagged => {
+                self.run_on::<{ TAGGED + TUNNEL_LEN }, true>(tables, lane, now, frames, packets)
+            }
+            Shape::None => Run::GENERAL,
+        }
+    }
+
+    /// The same for one shape of headers, `HEAD` bytes long: what all packets of a run have in common is looked up once.
+    #[inline(never)]
+    fn run_on<const HEAD: usize, const IS_TUNNEL: bool>(
+        &self,
+        tables: &Tables,
+        lane: &Lane,
+        now: Nanos,
+        frames: &mut [B],
+        packets: &[Express],
+    ) -> Run {
+        let Some(first) = packets.first() else { return Run::GENERAL };
+        let (from, to) = (first.key.net(), first.egress);
+        let by_entry = first.decided == Decided::ByEntry;
+        let (flows, heads) = (self.flows.lookup(), Heads::<HEAD, IS_TUNNEL>::of(lane, &self.neighbours));
+        let tick = now.tick();
+        let (mut len, mut bytes, mut end) = (0, 0, End::Over);
+        for (buffer, packet) in frames.iter_mut().zip(packets) {
+            if packet.egress != to || packet.key.net() != from {
+                break;
+            }
+            let Some(ip) = heads.put(buffer, packet) else {
+                end = End::General;
+                break;
+            };
+            // Nothing above changes a packet that takes the other way, nothing below lets it take that.
+            if by_entry && let Some(hit) = flows.hit(packet.candidate) {
+                let policers = hit.touch_open(packet.len, tick, packet.tcp);
+                if !policers.is_none() && !self.passes(tables, now, packet, policers, hit, ip) {
+                    end = End::Dropped(DropReason::Policed);
+                    break;
+                }
+                let translation = hit.translation();
+                if !translation.is_none()
+                    && !translate::translate_common(ip, packet.key.protocol(), translation.rewrite())
+                {
+                    end = End::Dropped(DropReason::TransportTruncated);
+                    break;
+                }
+            }
+            ipv4::decrement_ttl(ip);
+            len += 1;
+            bytes += u64::from(packet.len);
+        }
+        let dropped = match end {
+            End::Dropped(_) => packets.get(len),
+            _ => None,
+        };
+        self.count_run(from, to, by_entry, (len, bytes), dropped);
+        Run { len, port: lane.port, bytes: bytes + (len * HEAD) as u64, end }
+    }
+
+    /// Counts a run, and the packet that ended it if it was dropped, as far as that came.
     #[inline(always)]
-    fn direct_by_entry(&self, packet: &mut Express) {
-        let hit = self.flows.hit(packet.candidate);
-        let (generation, next) = hit.decision();
-        let (egress, from_vtep) = hit.way();
-        let current = generation == packet.generation && from_vtep == packet.vtep;
-        if hit.is_of(&packet.key) && current {
-            (packet.egress, packet.next) = (egress, next);
-            self.neighbours.prefetch(next);
+    fn count_run(
+        &self,
+        from: NetId,
+        to: NetId,
+        by_entry: bool,
+        (len, bytes): (usize, u64),
+        dropped: Option<&Express>,
+    ) {
+        let len = len as u64;
+        let (came, came_bytes) = match dropped {
+            Some(packet) => (len + 1, bytes + u64::from(packet.len)),
+            None => (len, bytes),
+        };
+        if let Some(net) = self.counters.nets.get(from.index()) {
+            net.ingress.add_all(came, came_bytes);
+        }
+        if let Some(net) = self.counters.nets.get(to.index()) {
+            net.egress.add_all(len, bytes);
+        }
+        if by_entry {
+            self.counters.events[Event::FlowHit.index()].add(came);
         }
     }
 
@@ -215,6 +301,19 @@ impl<B: Buffer> Engine<B> {
         if let Some(vrf) = vrf_of(tables, packet) {
             vrf.fib.prefetch_next(packet.key.destination());
         }
+    }
+}
+
+/// By the entry of its flow, if the candidate is that and up to date.
+#[inline(always)]
+fn direct_by_entry(flows: &Lookup<'_>, known: Adjacencies<'_>, packet: &mut Express) {
+    let Some(hit) = flows.hit(packet.candidate) else { return };
+    let (generation, next) = hit.decision();
+    let (egress, from_vtep) = hit.way();
+    let current = generation == packet.generation && from_vtep == packet.vtep;
+    if hit.is_of(&packet.key) && current {
+        (packet.egress, packet.next) = (egress, next);
+        known.prefetch(next);
     }
 }
 

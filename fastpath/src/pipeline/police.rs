@@ -4,7 +4,7 @@ use super::{Engine, Packet};
 use crate::{
     buffer::Buffer,
     flow::{FlowKey, Hit, Program},
-    policer::{self, Dscp, Verdict},
+    policer::{self, Dscp, Policers, Verdict},
     reason::DropReason,
     stage::{express::Express, policing},
     table::Tables,
@@ -38,12 +38,13 @@ impl<B: Buffer> Engine<B> {
         tables: &Tables,
         now: Nanos,
         packet: &Express,
+        policers: Policers,
         hit: Hit<'_>,
-        bytes: &mut [u8],
+        ip: &mut [u8],
     ) -> bool {
         let side = hit.translation().side();
-        tables.policing.pass_at_once(hit.policers(), side, self.id.index(), packet.len)
-            || bytes
+        tables.policing.pass_at_once(policers, side, self.id.index(), packet.len)
+            || ip
                 .first_chunk_mut()
                 .is_some_and(|header| self.charge_flow(tables, now, &packet.key, hit, header))
     }

@@ -9,8 +9,8 @@ use crate::{
     stage::{ingress, link},
     table::{
         Tables,
-        lane::{Decided, Lane, Shape, TUNNEL_LEN},
-        neighbour::{NeighbourId, NeighbourTable},
+        lane::{Decided, Lane, TUNNEL_LEN},
+        neighbour::{Adjacencies, NeighbourId, NeighbourTable},
         vni::VniTable,
     },
     types::{NetId, PortId},
@@ -229,94 +229,65 @@ fn plain<const AT: usize, const LEN: usize>(
     Some(())
 }
 
-/// Replaces the headers in front of a packet by those of `lane` towards its next hop and returns the packet, which begins with
-/// its IPv4 header. `None`, with nothing changed, where the general way must say.
-#[inline(always)]
-pub fn put_head<'b, B: Buffer>(
-    lane: &Lane,
-    neighbours: &NeighbourTable,
-    buffer: &'b mut B,
-    packet: &Express,
-) -> Option<&'b mut [u8]> {
-    let (mac, tunnel) = neighbours.resolved(packet.next)?;
-    if lane.shape == Shape::Vxlan {
-        let far = Far::of(neighbours, mac, tunnel)?;
-        put_tunnel::<_, { ethernet::HEADER_LEN + TUNNEL_LEN }>(lane, far, buffer, packet)
-    } else if lane.shape == Shape::Plain {
-        put_plain::<_, { ethernet::HEADER_LEN }>(lane, mac, buffer, packet)
-    } else {
-        put_tagged(lane, neighbours, mac, tunnel, buffer, packet)
-    }
+/// Replaces the headers in front of packets by those of one lane, `HEAD` bytes long.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads<'t, const HEAD: usize, const IS_TUNNEL: bool> {
+    lane: &'t Lane,
+    known: Adjacencies<'t>,
 }
 
-#[inline(never)]
-fn put_tagged<'b, B: Buffer>(
-    lane: &Lane,
-    neighbours: &NeighbourTable,
-    mac: u64,
-    tunnel: u64,
-    buffer: &'b mut B,
-    packet: &Express,
-) -> Option<&'b mut [u8]> {
-    match lane.shape {
-        Shape::Tagged => put_plain::<_, { ethernet::TAGGED_LEN }>(lane, mac, buffer, packet),
-        Shape::VxlanTagged => {
-            let far = Far::of(neighbours, mac, tunnel)?;
-            put_tunnel::<_, { ethernet::TAGGED_LEN + TUNNEL_LEN }>(lane, far, buffer, packet)
-        }
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn put_plain<'b, B: Buffer, const LEN: usize>(
-    lane: &Lane,
-    mac: u64,
-    buffer: &'b mut B,
-    packet: &Express,
-) -> Option<&'b mut [u8]> {
-    let frame = buffer.reframe(packet.start.into(), packet.len.into(), LEN)?;
-    let (head, packet) = frame.split_first_chunk_mut::<LEN>()?;
-    head.copy_from_slice(&lane.head[..LEN]);
-    ethernet::set_destination(head, mac);
-    Some(packet)
-}
-
-/// A neighbour behind a tunnel.
-struct Far {
-    mac: u64,
-    /// The remote tunnel end.
-    vtep: u32,
-    /// The MAC of the underlay's next hop towards it.
-    next: u64,
-}
-
-impl Far {
+impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
+    /// Of a lane of that shape.
     #[inline(always)]
-    fn of(neighbours: &NeighbourTable, mac: u64, tunnel: u64) -> Option<Far> {
-        let (vtep, next) = NeighbourTable::tunnel(tunnel)?;
-        Some(Far { mac, vtep, next: neighbours.resolved_mac(next)? })
+    pub fn of(lane: &'t Lane, neighbours: &'t NeighbourTable) -> Self {
+        Heads { lane, known: neighbours.adjacencies() }
     }
-}
 
-#[inline(always)]
-fn put_tunnel<'b, B: Buffer, const LEN: usize>(
-    lane: &Lane,
-    far: Far,
-    buffer: &'b mut B,
-    packet: &Express,
-) -> Option<&'b mut [u8]> {
-    // No more than `Lane::len_max`, which leaves room for this.
-    let total_len = packet.len + TUNNEL_LEN as u16;
-    let port = link::entropy_port(packet.hash.0);
-    let frame = buffer.reframe(packet.start.into(), packet.len.into(), LEN)?;
-    let (head, packet) = frame.split_first_chunk_mut::<LEN>()?;
-    let tos = vxlan::encap_tos(packet.first_chunk::<FRONT_LEN>()?[1]);
-    head.copy_from_slice(&lane.head[..LEN]);
-    ethernet::set_destination(head, far.next);
-    let outer = &mut head[LEN - TUNNEL_LEN..];
-    ipv4::complete(outer, lane.outer_sum, tos, total_len, Ipv4Addr::from_bits(far.vtep));
-    udp::complete(&mut outer[ipv4::HEADER_LEN..], port, total_len - ipv4::HEADER_LEN as u16);
-    ethernet::set_destination(&mut outer[INNER_AT - IP_AT..], far.mac);
-    Some(packet)
+    /// Gives a packet the headers towards its next hop and returns it, as it begins with its IPv4 header. `None`, with nothing
+    /// changed, where the general way must say.
+    #[inline(always)]
+    pub fn put<'b, B: Buffer>(&self, buffer: &'b mut B, packet: &Express) -> Option<&'b mut [u8]> {
+        // The lower bound is checked when a packet is read, too; here it tells the compiler what need not be checked below.
+        if packet.len > self.lane.len_max || usize::from(packet.len) < FRONT_LEN {
+            return None;
+        }
+        let (mac, tunnel) = self.known.resolved(packet.next)?;
+        if IS_TUNNEL {
+            let (vtep, next) = NeighbourTable::tunnel(tunnel)?;
+            let next = self.known.resolved_mac(next)?;
+            let (head, ip) = self.reframe(buffer, packet)?;
+            ethernet::set_destination(head, next);
+            self.complete(&mut head[HEAD - TUNNEL_LEN..], vtep, mac, packet, vxlan::encap_tos(ip[1]));
+            Some(ip)
+        } else {
+            let (head, ip) = self.reframe(buffer, packet)?;
+            ethernet::set_destination(head, mac);
+            Some(ip)
+        }
+    }
+
+    /// The headers as far as they are always the same, and the packet.
+    #[inline(always)]
+    fn reframe<'b, B: Buffer>(
+        &self,
+        buffer: &'b mut B,
+        packet: &Express,
+    ) -> Option<(&'b mut [u8; HEAD], &'b mut [u8])> {
+        // What comes back is as long as it was asked for, so the second step always succeeds.
+        let frame = buffer.reframe(packet.start.into(), packet.len.into(), HEAD)?;
+        let (head, ip) = frame.split_first_chunk_mut::<HEAD>()?;
+        head.copy_from_slice(&self.lane.head[..HEAD]);
+        Some((head, ip))
+    }
+
+    /// What differs from packet to packet behind the outermost Ethernet header.
+    #[inline(always)]
+    fn complete(&self, outer: &mut [u8], vtep: u32, mac: u64, packet: &Express, tos: u8) {
+        // No more than `Lane::len_max`, which leaves room for this.
+        let total_len = packet.len + TUNNEL_LEN as u16;
+        let port = link::entropy_port(packet.hash.0);
+        ipv4::complete(outer, self.lane.outer_sum, tos, total_len, Ipv4Addr::from_bits(vtep));
+        udp::complete(&mut outer[ipv4::HEADER_LEN..], port, total_len - ipv4::HEADER_LEN as u16);
+        ethernet::set_destination(&mut outer[INNER_AT - IP_AT..], mac);
+    }
 }

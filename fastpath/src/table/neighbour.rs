@@ -106,6 +106,10 @@ pub struct NeighbourTable {
     capacity: usize,
 }
 
+/// The side that workers hold, as a pass over a burst holds it: where the entries are is looked up once.
+#[derive(Clone, Copy)]
+pub struct Adjacencies<'t>(&'t [Slot]);
+
 /// One place. worker: ro, control: wo
 #[derive(Default)]
 #[repr(C, align(32))]
@@ -247,36 +251,16 @@ impl NeighbourTable {
         }
     }
 
-    /// The adjacency of an entry that is resolved and does not change right now: in the lower 48 bits its MAC as on the wire,
-    /// and the word of its tunnel ([`NeighbourTable::tunnel`]). [`NeighbourTable::reach`] says more where this is `None`.
+    /// For a pass over a burst.
     #[inline(always)]
-    pub fn resolved(&self, id: NeighbourId) -> Option<(u64, u64)> {
-        let slot = self.slots.get(id.place())?;
-        let link = slot.link.load(Acquire);
-        let tunnel = slot.tunnel.load(Acquire);
-        let same = slot.link.load(Relaxed) == link;
-        (same && link >> 48 == Link::resolved(id)).then_some((link, tunnel))
-    }
-
-    /// As [`NeighbourTable::resolved`], where the tunnel is no matter.
-    #[inline(always)]
-    pub fn resolved_mac(&self, id: NeighbourId) -> Option<u64> {
-        let link = self.slots.get(id.place())?.link.load(Acquire);
-        (link >> 48 == Link::resolved(id)).then_some(link)
+    pub fn adjacencies(&self) -> Adjacencies<'_> {
+        Adjacencies(&self.slots)
     }
 
     /// The remote VTEP, as a number, and the underlay's next hop towards it, where there is a tunnel.
     #[inline(always)]
     pub fn tunnel(word: u64) -> Option<(u32, NeighbourId)> {
         (word != 0).then_some(((word >> 32) as u32, NeighbourId(word as u32)))
-    }
-
-    /// Asks the CPU for the entry.
-    #[inline]
-    pub fn prefetch(&self, id: NeighbourId) {
-        if let Some(slot) = self.slots.get(id.place()) {
-            prefetch::read(slot);
-        }
     }
 
     /// Asks the CPU for the line where [`NeighbourTable::lookup`] begins.
@@ -298,6 +282,40 @@ impl NeighbourTable {
     #[inline]
     fn place(&self, home: usize, distance: usize) -> usize {
         home.wrapping_add(distance) & (self.slots.len() - 1)
+    }
+}
+
+impl Adjacencies<'_> {
+    /// The adjacency of an entry that is resolved and does not change right now: in the lower 48 bits its MAC as on the wire,
+    /// and the word of its tunnel ([`NeighbourTable::tunnel`]). [`NeighbourTable::reach`] says more where this is `None`.
+    #[inline(always)]
+    pub fn resolved(&self, id: NeighbourId) -> Option<(u64, u64)> {
+        let slot = self.0.get(id.place())?;
+        let link = slot.link.load(Acquire);
+        let tunnel = slot.tunnel.load(Acquire);
+        let same = slot.link.load(Relaxed) == link;
+        (same && link >> 48 == Link::resolved(id)).then_some((link, tunnel))
+    }
+
+    /// As [`Adjacencies::resolved`], where the tunnel is no matter.
+    #[inline(always)]
+    pub fn resolved_mac(&self, id: NeighbourId) -> Option<u64> {
+        let link = self.0.get(id.place())?.link.load(Acquire);
+        (link >> 48 == Link::resolved(id)).then_some(link)
+    }
+
+    /// Asks the CPU for the entry.
+    #[inline(always)]
+    pub fn prefetch(&self, id: NeighbourId) {
+        if let Some(slot) = self.0.get(id.place()) {
+            prefetch::read(slot);
+        }
+    }
+}
+
+impl fmt::Debug for Adjacencies<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adjacencies").field("places", &self.0.len()).finish_non_exhaustive()
     }
 }
 
