@@ -52,7 +52,7 @@ use crate::{
 /// timestamp) has its identifier as `source_port` and 0 or 1 as `destination_port`; other ICMP, other protocols and fragments after the first have both 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
-    /// source << 32 | destination
+    /// Source and destination as on the wire, the first byte lowest.
     addresses: u64,
     /// source port << 48 | destination port << 32 | network << 16 | protocol << 8 | fragment
     rest: u64,
@@ -71,7 +71,8 @@ impl FlowKey {
         fragment: bool,
     ) -> FlowKey {
         FlowKey {
-            addresses: u64::from(u32::from(source)) << 32 | u64::from(u32::from(destination)),
+            addresses: u64::from(u32::from_le_bytes(destination.octets())) << 32
+                | u64::from(u32::from_le_bytes(source.octets())),
             rest: u64::from(source_port) << 48
                 | u64::from(destination_port) << 32
                 | u64::from(net.0) << 16
@@ -80,7 +81,8 @@ impl FlowKey {
         }
     }
 
-    /// Packs the key of a whole packet with ports; `addresses` is source << 32 | destination, `ports` the same of ports.
+    /// Packs the key of a whole packet with ports; `addresses` is source and destination as on the
+    /// wire, the first byte lowest; `ports` is source << 16 | destination.
     #[inline(always)]
     pub const fn of_whole(net: NetId, addresses: u64, protocol: u8, ports: u32) -> FlowKey {
         FlowKey { addresses, rest: (ports as u64) << 32 | (net.0 as u64) << 16 | (protocol as u64) << 8 }
@@ -93,12 +95,12 @@ impl FlowKey {
 
     /// Source address.
     pub const fn source(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits((self.addresses >> 32) as u32)
+        Ipv4Addr::from_octets((self.addresses as u32).to_le_bytes())
     }
 
     /// Destination address.
     pub const fn destination(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.addresses as u32)
+        Ipv4Addr::from_octets(((self.addresses >> 32) as u32).to_le_bytes())
     }
 
     /// IP protocol number.

@@ -10,7 +10,7 @@ use super::{
 /// "TGflows" and a zero byte, as a number.
 const MAGIC: u64 = u64::from_le_bytes(*b"TGflows\0");
 /// Changes with every change of the layout of preamble, labels, bucket or record.
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 /// So often in a row a table may be taken over by a process that ends soon.
 const STARTS_MAX: u64 = 3;
 

@@ -148,13 +148,19 @@ impl Record {
         let old = self.seen.load(Ordering::Relaxed);
         let new = old & !u64::from(u32::MAX) | u64::from(now.0) | u64::from(segment.to_bits()) << TCP_SHIFT;
         if TcpSeen::from_bits((old >> TCP_SHIFT) as u8).has_rst() {
-            self.touch(bytes.into(), now, segment);
+            self.touch_reset(bytes, now, segment);
             return policers(old);
         }
         self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes.into()), Ordering::Relaxed);
         self.seen.store(new, Ordering::Relaxed);
         policers(old)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn touch_reset(&self, bytes: u16, now: Tick, segment: TcpSeen) {
+        self.touch(bytes.into(), now, segment);
     }
 
     /// Tick of the last packet if the record belongs to a flow. A hint where the record may be changing hands: what is

@@ -59,12 +59,13 @@ impl<B: Buffer> Engine<B> {
     /// Reads frames; asks for the buckets of their flows, or where their routes begin.
     #[inline(never)]
     pub(super) fn recognise(&self, tables: &Tables, port: PortId, burst: &[B], packets: &mut Packets) {
-        let (door, flows) = (Door::of(tables, port), self.flows.lookup());
+        let (mut door, flows) = (Door::of(tables, port), self.flows.lookup());
         for (buffer, packet) in burst.iter().zip(packets) {
-            if buffer.is_segmented() || door.recognise(buffer.bytes(), packet).is_none() {
+            if buffer.is_segmented() {
                 continue;
             }
-            packet.hash = flows.hash(&packet.key);
+            let Some(key) = door.recognise(buffer.bytes(), packet) else { continue };
+            packet.hash = flows.hash(&key);
             if packet.decided == Decided::ByEntry {
                 flows.prefetch(packet.hash);
             } else if packet.decided == Decided::ByFarRoute {
@@ -149,22 +150,38 @@ impl<B: Buffer> Engine<B> {
     }
 
     /// Gets the run at the front of some packets ready, and counts it.
-    #[inline(never)]
+    #[inline(always)]
     fn run(&self, tables: &Tables, now: Nanos, frames: &mut [B], packets: &[Express]) -> Run {
+        match packets.first() {
+            Some(first) if first.decided == Decided::ByEntry => {
+                self.run_of::<true>(tables, first.egress, now, frames, packets)
+            }
+            Some(first) => self.run_of::<false>(tables, first.egress, now, frames, packets),
+            None => Run::GENERAL,
+        }
+    }
+
+    /// The same for packets that have an entry, or have none.
+    #[inline(never)]
+    fn run_of<const BY_ENTRY: bool>(
+        &self,
+        tables: &Tables,
+        egress: NetId,
+        now: Nanos,
+        frames: &mut [B],
+        packets: &[Express],
+    ) -> Run {
+        const PLAIN: usize = ethernet::HEADER_LEN;
         const TAGGED: usize = ethernet::TAGGED_LEN;
-        let Some(lane) = packets.first().and_then(|first| tables.lanes.get(first.egress)) else {
-            return Run::GENERAL;
-        };
+        const VXLAN: usize = PLAIN + TUNNEL_LEN;
+        const VXLAN_TAGGED: usize = TAGGED + TUNNEL_LEN;
+        let Some(lane) = tables.lanes.get(egress) else { return Run::GENERAL };
         match lane.shape {
-            Shape::Plain => {
-                self.run_on::<{ ethernet::HEADER_LEN }, false>(tables, lane, now, frames, packets)
-            }
-            Shape::Tagged => self.run_on::<TAGGED, false>(tables, lane, now, frames, packets),
-            Shape::Vxlan => {
-                self.run_on::<{ ethernet::HEADER_LEN + TUNNEL_LEN }, true>(tables, lane, now, frames, packets)
-            }
+            Shape::Plain => self.run_on::<PLAIN, false, BY_ENTRY>(tables, lane, now, frames, packets),
+            Shape::Tagged => self.run_on::<TAGGED, false, BY_ENTRY>(tables, lane, now, frames, packets),
+            Shape::Vxlan => self.run_on::<VXLAN, true, BY_ENTRY>(tables, lane, now, frames, packets),
             Shape::VxlanTagged => {
-                self.run_on::<{ TAGGED + TUNNEL_LEN }, true>(tables, lane, now, frames, packets)
+                self.run_on::<VXLAN_TAGGED, true, BY_ENTRY>(tables, lane, now, frames, packets)
             }
             Shape::None => Run::GENERAL,
         }
@@ -172,7 +189,7 @@ impl<B: Buffer> Engine<B> {
 
     /// The same for one shape of headers, `HEAD` bytes long: what all packets of a run have in common is looked up once.
     #[inline(never)]
-    fn run_on<const HEAD: usize, const IS_TUNNEL: bool>(
+    fn run_on<const HEAD: usize, const IS_TUNNEL: bool, const BY_ENTRY: bool>(
         &self,
         tables: &Tables,
         lane: &Lane,
@@ -182,7 +199,6 @@ impl<B: Buffer> Engine<B> {
     ) -> Run {
         let Some(first) = packets.first() else { return Run::GENERAL };
         let (from, to) = (first.key.net(), first.egress);
-        let by_entry = first.decided == Decided::ByEntry;
         let (flows, heads) = (self.flows.lookup(), Heads::<HEAD, IS_TUNNEL>::of(lane, &self.neighbours));
         let tick = now.tick();
         let (mut len, mut bytes, mut end) = (0, 0, End::Over);
@@ -195,7 +211,7 @@ impl<B: Buffer> Engine<B> {
                 break;
             };
             // Nothing above changes a packet that takes the other way, nothing below lets it take that.
-            if by_entry && let Some(hit) = flows.hit(packet.candidate) {
+            if BY_ENTRY && let Some(hit) = flows.hit(packet.candidate) {
                 let policers = hit.touch_open(packet.len, tick, packet.tcp);
                 if !policers.is_none() && !self.passes(tables, now, packet, policers, hit, ip) {
                     end = End::Dropped(DropReason::Policed);
@@ -217,7 +233,7 @@ impl<B: Buffer> Engine<B> {
             End::Dropped(_) => packets.get(len),
             _ => None,
         };
-        self.count_run(from, to, by_entry, (len, bytes), dropped);
+        self.count_run(from, to, BY_ENTRY, (len, bytes), dropped);
         Run { len, port: lane.port, bytes: bytes + (len * HEAD) as u64, end }
     }
 

@@ -80,80 +80,112 @@ const TUNNELLED_LEN: usize = INNER_IP_AT + FRONT_LEN;
 /// ECN of a packet that met congestion, or may have: the general way hands it on to the inner one.
 const MARKED: u8 = 0b01;
 
-/// What is the same for all frames of a burst.
+/// What is the same for all frames of a burst, or often is.
 #[derive(Clone, Copy, Debug)]
 pub struct Door<'t> {
     tables: &'t Tables,
     port: PortId,
     /// Of frames without tag.
+    outside: Place<'t>,
+    /// Where the last frame in a tunnel was, and the key of its VNI ([`VniTable::lookup_of`]).
+    inside: Place<'t>,
+    vni: u32,
+}
+
+/// The network on which something is found.
+#[derive(Clone, Copy, Debug)]
+struct Place<'t> {
     net: NetId,
     lane: &'t Lane,
+}
+
+impl<'t> Place<'t> {
+    #[inline(always)]
+    fn on(tables: &'t Tables, net: NetId) -> Place<'t> {
+        Place { net, lane: tables.lanes.get(net).unwrap_or(&Lane::NONE) }
+    }
 }
 
 impl<'t> Door<'t> {
     /// Of a port.
     #[inline(always)]
     pub fn of(tables: &'t Tables, port: PortId) -> Door<'t> {
-        let net = ingress::network_of(tables, port, 0);
-        Door { tables, port, net, lane: tables.lanes.get(net).unwrap_or(&Lane::NONE) }
+        let outside = Place::on(tables, ingress::network_of(tables, port, 0));
+        // VNI 0 is of no network.
+        Door { tables, port, outside, inside: Place { net: NetId::NONE, lane: &Lane::NONE }, vni: 0 }
     }
 
-    /// Reads a frame into a fresh [`Express::NOT`]; all but `hash`, `candidate` and where it goes. `None` for a frame that takes
-    /// the general way.
+    /// Reads a frame into a fresh [`Express::NOT`]; all but `hash`, `candidate` and where it goes. Returns its flow; `None` for a
+    /// frame that takes the general way.
     #[inline(always)]
-    pub fn recognise(&self, frame: &[u8], into: &mut Express) -> Option<()> {
+    pub fn recognise(&mut self, frame: &[u8], into: &mut Express) -> Option<FlowKey> {
         let front = frame.first_chunk::<PLAIN_LEN>()?;
         if !ethernet::is_ipv4(front) {
-            return self.tagged(front, frame, into);
+            self.tagged(front, frame, into)?;
+            return Some(into.key);
         }
-        let at = Place { lane: self.lane, net: self.net, tag_len: 0 };
-        if ethernet::is_between(front, at.lane.mac) { self.behind_link(at, frame, into) } else { None }
+        let at = self.outside;
+        if ethernet::is_between(front, at.lane.mac) { self.behind_link(at, 0, frame, into) } else { None }
     }
 
     /// As without tag, behind it.
     #[inline(never)]
-    fn tagged(&self, front: &[u8; PLAIN_LEN], frame: &[u8], into: &mut Express) -> Option<()> {
+    fn tagged(&mut self, front: &[u8; PLAIN_LEN], frame: &[u8], into: &mut Express) -> Option<()> {
         const TAG_LEN: usize = ethernet::TAGGED_LEN - ethernet::HEADER_LEN;
         let net = ingress::network_of(self.tables, self.port, ethernet::vlan_of_ipv4(front)?);
-        let at = Place { lane: self.tables.lanes.get(net)?, net, tag_len: TAG_LEN };
-        let behind = frame.get(TAG_LEN..)?;
-        if ethernet::is_between(front, at.lane.mac) { self.behind_link(at, behind, into) } else { None }
+        let (at, behind) = (Place::on(self.tables, net), frame.get(TAG_LEN..)?);
+        if ethernet::is_between(front, at.lane.mac) {
+            self.behind_link(at, TAG_LEN, behind, into).map(drop)
+        } else {
+            None
+        }
     }
 
-    /// What is on a network; `frame` as if it had no tag.
+    /// What is on a network; `frame` as if it had no tag, of which there are `tag_len` bytes.
     #[inline(always)]
-    fn behind_link(&self, at: Place<'_>, frame: &[u8], into: &mut Express) -> Option<()> {
+    fn behind_link(
+        &mut self,
+        at: Place<'t>,
+        tag_len: usize,
+        frame: &[u8],
+        into: &mut Express,
+    ) -> Option<FlowKey> {
         let end = &at.lane.tunnel_end;
         if let Some(front) = frame.first_chunk::<TUNNELLED_LEN>()
-            && wire::be32(front, IP_AT + 16) == end.address
-            && wire::be16(front, SEGMENT_AT + 2) == end.udp_port
+            && wire::le32(front, IP_AT + 16) == end.address
+            && wire::le16(front, SEGMENT_AT + 2) == end.udp_port
             && front[IP_AT + 9] == protocol::UDP
         {
-            return self.tunnelled(end.of_vnis, at.tag_len, front, frame, into);
+            return self.tunnelled(end.of_vnis, tag_len, front, frame, into);
         }
         let front = frame.first_chunk::<PLAIN_LEN>()?;
         if end.is_one_of_several && front[IP_AT + 9] == protocol::UDP {
-            return self.perhaps_tunnelled(at, front, frame, into);
+            self.perhaps_tunnelled(at.net, tag_len, frame, into)?;
+            return Some(into.key);
         }
-        plain::<IP_AT, PLAIN_LEN>(at, 0, front, frame, frame.len(), into)
+        plain::<IP_AT, PLAIN_LEN>(at, tag_len, 0, front, frame, frame.len(), into)
     }
 
     /// UDP on a network with several tunnel ends.
     #[inline(never)]
     fn perhaps_tunnelled(
-        &self,
-        at: Place<'_>,
-        front: &[u8; PLAIN_LEN],
+        &mut self,
+        net: NetId,
+        tag_len: usize,
         frame: &[u8],
         into: &mut Express,
     ) -> Option<()> {
+        let front = frame.first_chunk::<PLAIN_LEN>()?;
         let to = (wire::be32(front, IP_AT + 16), wire::be16(front, SEGMENT_AT + 2));
-        match ingress::tunnel_end(self.tables, at.net, Ipv4Addr::from_bits(to.0), to.1) {
+        match ingress::tunnel_end(self.tables, net, Ipv4Addr::from_bits(to.0), to.1) {
             Some(vtep) => {
                 let of_vnis = VniTable::of_vtep(vtep);
-                self.tunnelled(of_vnis, at.tag_len, frame.first_chunk()?, frame, into)
+                self.tunnelled(of_vnis, tag_len, frame.first_chunk()?, frame, into).map(drop)
             }
-            None => plain::<IP_AT, PLAIN_LEN>(at, 0, front, frame, frame.len(), into),
+            None => {
+                let at = Place::on(self.tables, net);
+                plain::<IP_AT, PLAIN_LEN>(at, tag_len, 0, front, frame, frame.len(), into).map(drop)
+            }
         }
     }
 
@@ -161,13 +193,13 @@ impl<'t> Door<'t> {
     /// entries are only of those.
     #[inline(always)]
     fn tunnelled(
-        &self,
+        &mut self,
         of_vnis: u32,
         tag_len: usize,
         front: &[u8; TUNNELLED_LEN],
         frame: &[u8],
         into: &mut Express,
-    ) -> Option<()> {
+    ) -> Option<FlowKey> {
         let outer = Common::read::<MARKED>(front[IP_AT..].first_chunk()?)?;
         let udp_len = usize::from(wire::be16(front, SEGMENT_AT + 4));
         // A checksum would have to be verified.
@@ -176,35 +208,31 @@ impl<'t> Door<'t> {
         if !ends.is_sorted() || checked {
             return None;
         }
-        let vni = vxlan::parse(&front[VXLAN_AT..]).ok()?;
-        let net = self.tables.vnis.lookup_of(of_vnis, vni);
-        let lane = self.tables.lanes.get(net)?;
-        let link = &front[INNER_AT..];
-        if !ethernet::is_between(link, lane.mac) || !ethernet::is_ipv4(link) {
+        let vni = of_vnis | vxlan::parse(&front[VXLAN_AT..]).ok()?;
+        if vni != self.vni {
+            self.vni = vni;
+            self.inside = Place::on(self.tables, self.tables.vnis.lookup_of(vni));
+        }
+        let (at, link) = (self.inside, &front[INNER_AT..]);
+        if !ethernet::is_between(link, at.lane.mac) || !ethernet::is_ipv4(link) {
             return None;
         }
-        let at = Place { lane, net, tag_len };
-        plain::<INNER_IP_AT, TUNNELLED_LEN>(at, outer.source().to_bits(), front, frame, ends[0], into)
+        let vtep = outer.source().to_bits();
+        plain::<INNER_IP_AT, TUNNELLED_LEN>(at, tag_len, vtep, front, frame, ends[0], into)
     }
-}
-
-/// The network on which something was found, and bytes of tag in front.
-struct Place<'t> {
-    lane: &'t Lane,
-    net: NetId,
-    tag_len: usize,
 }
 
 /// Reads the packet that begins `AT` bytes from the beginning of `frame`, and ends `end` bytes from there or before.
 #[inline(always)]
 fn plain<const AT: usize, const LEN: usize>(
     place: Place<'_>,
+    tag_len: usize,
     vtep: u32,
     front: &[u8; LEN],
     frame: &[u8],
     end: usize,
     into: &mut Express,
-) -> Option<()> {
+) -> Option<FlowKey> {
     let ip = Common::read::<0>(front[AT..].first_chunk()?)?;
     let len = usize::from(ip.total_len);
     if AT + len > end || len < FRONT_LEN || ip.ttl <= 1 {
@@ -220,13 +248,14 @@ fn plain<const AT: usize, const LEN: usize>(
         return None;
     }
     let ports = wire::be32(front, AT + ipv4::HEADER_LEN);
-    into.key = FlowKey::of_whole(place.net, ip.addresses, ip.protocol, ports);
+    let key = FlowKey::of_whole(place.net, ip.addresses, ip.protocol, ports);
+    into.key = key;
     into.vtep = vtep;
     into.generation = place.lane.generation;
     into.decided = place.lane.decided;
-    into.start = (AT + place.tag_len) as u16;
+    into.start = (AT + tag_len) as u16;
     into.len = ip.total_len;
-    Some(())
+    Some(key)
 }
 
 /// Replaces the headers in front of packets by those of one lane, `HEAD` bytes long.
@@ -248,19 +277,21 @@ impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
     #[inline(always)]
     pub fn put<'b, B: Buffer>(&self, buffer: &'b mut B, packet: &Express) -> Option<&'b mut [u8]> {
         // The lower bound is checked when a packet is read, too; here it tells the compiler what need not be checked below.
-        if packet.len > self.lane.len_max || usize::from(packet.len) < FRONT_LEN {
+        let Express { start, len, next, hash, .. } = *packet;
+        if len > self.lane.len_max || usize::from(len) < FRONT_LEN {
             return None;
         }
-        let (mac, tunnel) = self.known.resolved(packet.next)?;
+        let (mac, tunnel) = self.known.resolved(next)?;
         if IS_TUNNEL {
             let (vtep, next) = NeighbourTable::tunnel(tunnel)?;
             let next = self.known.resolved_mac(next)?;
-            let (head, ip) = self.reframe(buffer, packet)?;
+            let (head, ip) = self.reframe(buffer, start, len)?;
             ethernet::set_destination(head, next);
-            self.complete(&mut head[HEAD - TUNNEL_LEN..], vtep, mac, packet, vxlan::encap_tos(ip[1]));
+            let tos = vxlan::encap_tos(ip[1]);
+            self.complete(&mut head[HEAD - TUNNEL_LEN..], vtep, mac, len, (hash, tos));
             Some(ip)
         } else {
-            let (head, ip) = self.reframe(buffer, packet)?;
+            let (head, ip) = self.reframe(buffer, start, len)?;
             ethernet::set_destination(head, mac);
             Some(ip)
         }
@@ -271,10 +302,11 @@ impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
     fn reframe<'b, B: Buffer>(
         &self,
         buffer: &'b mut B,
-        packet: &Express,
+        start: u16,
+        len: u16,
     ) -> Option<(&'b mut [u8; HEAD], &'b mut [u8])> {
         // What comes back is as long as it was asked for, so the second step always succeeds.
-        let frame = buffer.reframe(packet.start.into(), packet.len.into(), HEAD)?;
+        let frame = buffer.reframe(start.into(), len.into(), HEAD)?;
         let (head, ip) = frame.split_first_chunk_mut::<HEAD>()?;
         head.copy_from_slice(&self.lane.head[..HEAD]);
         Some((head, ip))
@@ -282,10 +314,10 @@ impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
 
     /// What differs from packet to packet behind the outermost Ethernet header.
     #[inline(always)]
-    fn complete(&self, outer: &mut [u8], vtep: u32, mac: u64, packet: &Express, tos: u8) {
+    fn complete(&self, outer: &mut [u8], vtep: u32, mac: u64, len: u16, (hash, tos): (FlowHash, u8)) {
         // No more than `Lane::len_max`, which leaves room for this.
-        let total_len = packet.len + TUNNEL_LEN as u16;
-        let port = link::entropy_port(packet.hash.0);
+        let total_len = len + TUNNEL_LEN as u16;
+        let port = link::entropy_port(hash.0);
         ipv4::complete(outer, self.lane.outer_sum, tos, total_len, Ipv4Addr::from_bits(vtep));
         udp::complete(&mut outer[ipv4::HEADER_LEN..], port, total_len - ipv4::HEADER_LEN as u16);
         ethernet::set_destination(&mut outer[INNER_AT - IP_AT..], mac);

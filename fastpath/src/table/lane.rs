@@ -52,9 +52,9 @@ pub struct Lane {
 /// The tunnel end on a network that is looked at first.
 #[derive(Clone, Copy, Debug)]
 pub struct TunnelEnd {
-    /// Its address, as a number.
+    /// Its address as on the wire, the first byte lowest.
     pub address: u32,
-    /// Its UDP port.
+    /// Its UDP port as on the wire, the first byte lowest.
     pub udp_port: u16,
     /// What the keys of its VNIs have in common ([`VniTable::of_vtep`]).
     pub of_vnis: u32,
@@ -71,8 +71,8 @@ impl TunnelEnd {
         let mut ends = tables.vteps.iter().enumerate().filter(|(_, vtep)| vtep.underlay == net);
         let Some((at, vtep)) = ends.next() else { return TunnelEnd::NONE };
         TunnelEnd {
-            address: vtep.address.to_bits(),
-            udp_port: vtep.udp_port,
+            address: u32::from_le_bytes(vtep.address.octets()),
+            udp_port: u16::from_le_bytes(vtep.udp_port.to_be_bytes()),
             of_vnis: VniTable::of_vtep(VtepId(at as u16)),
             is_one_of_several: ends.next().is_some(),
         }

@@ -66,10 +66,10 @@ impl VniTable {
         key(vtep, vni).map_or(NetId::NONE, |key| self.find(key))
     }
 
-    /// As [`VniTable::lookup`]; `of_vtep` is what [`VniTable::of_vtep`] says, and `vni` has 24 bits.
+    /// As [`VniTable::lookup`]; `key` is what [`VniTable::of_vtep`] says, and the 24 bits of the VNI.
     #[inline(always)]
-    pub fn lookup_of(&self, of_vtep: u32, vni: u32) -> NetId {
-        self.find(of_vtep | vni)
+    pub fn lookup_of(&self, key: u32) -> NetId {
+        self.find(key)
     }
 
     /// What the keys of a tunnel end have in common.

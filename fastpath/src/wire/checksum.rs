@@ -55,11 +55,12 @@ pub fn verify_words<const N: usize>(words: [u32; N]) -> bool {
     fold(words.into_iter().map(u64::from).sum()) == 0xffff
 }
 
-/// Whether the 20 bytes of a header, given as numbers, sum up right.
+/// Whether the 20 bytes of a header, given as numbers in either byte order, sum up right.
 #[inline(always)]
 pub fn verify_header(first: u64, second: u64, third: u32) -> bool {
     // A one's complement sum is the sum of the numbers modulo 2^16 - 1, and a carry out of 64 bits is worth 1. No sum of
-    // words that are not all zero is zero, so what is left over must be nothing.
+    // words that are not all zero is zero, so what is left over must be nothing. Swapped bytes are the sum times 256, which is
+    // nothing where that is (RFC 1071 §2(B)).
     let (sum, carry) = first.carrying_add(second, false);
     let (sum, carry) = sum.carrying_add(third as u64, carry);
     sum.wrapping_add(carry as u64).is_multiple_of(0xffff)
@@ -185,6 +186,9 @@ mod tests {
             }
             let word = |at: usize| bytes[at..at + 4].iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
             let right = verify_header(word(0) << 32 | word(4), word(8) << 32 | word(12), word(16) as u32);
+            prop_assert_eq!(right, plain(&bytes) == 0xffff);
+            let word = |at: usize| bytes[at..at + 4].iter().rfold(0, |word, byte| word << 8 | u64::from(*byte));
+            let right = verify_header(word(4) << 32 | word(0), word(12) << 32 | word(8), word(16) as u32);
             prop_assert_eq!(right, plain(&bytes) == 0xffff);
         }
 

@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{be16, be32, be64, checksum, put16};
+use super::{be16, be32, checksum, le32, le64, put16};
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -208,7 +208,7 @@ pub fn split(packet: &[u8]) -> Result<(Ipv4, &[u8]), BadIpv4> {
 /// What the short way needs of a header that is as nearly all are: right, without options, of a whole packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Common {
-    /// Source address << 32 | destination address.
+    /// Source and destination address as they lie there, the first byte lowest.
     pub addresses: u64,
     /// Header and payload bytes.
     pub total_len: u16,
@@ -223,23 +223,23 @@ impl Common {
     /// one that has one of the bits `NOT` in its TOS. Whether all of the packet is there is left to the caller.
     #[inline(always)]
     pub fn read<const NOT: u8>(h: &[u8; HEADER_LEN]) -> Option<Common> {
-        const FIXED: u64 = 0xff00_0000_0000_0000 | (MF | OFFSET) as u64;
-        let (first, second, third) = (be64(h, 0), be64(h, 8), be32(h, 16));
-        let total_len = (first >> 32) as u16;
-        let common = first & (FIXED | (NOT as u64) << 48) == 0x45 << 56
-            && checksum::verify_header(first, second, third);
+        // The first byte is the lowest, so that nothing need be swapped.
+        const FIXED: u64 = 0xff | ((MF | OFFSET).swap_bytes() as u64) << 48;
+        let first = le64(h, 0);
+        let common = first & (FIXED | (NOT as u64) << 8) == 0x45
+            && checksum::verify_header(first, le64(h, 8), le32(h, 16));
         common.then_some(Common {
-            addresses: second << 32 | u64::from(third),
-            total_len,
-            ttl: (second >> 56) as u8,
-            protocol: (second >> 48) as u8,
+            addresses: le64(h, 12),
+            total_len: ((first >> 16) as u16).swap_bytes(),
+            ttl: h[8],
+            protocol: h[9],
         })
     }
 
     /// From whom.
     #[inline(always)]
     pub const fn source(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits((self.addresses >> 32) as u32)
+        Ipv4Addr::from_octets((self.addresses as u32).to_le_bytes())
     }
 }
 

@@ -14,31 +14,49 @@ pub mod translate;
 pub mod udp;
 pub mod vxlan;
 
+/// So many bytes, in one load: bytes that are put together one by one are shared with other words that have them, and then the
+/// compiler finds no word any more.
+#[inline(always)]
+fn word<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
 /// Reads 16 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
 pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
-    match bytes.get(at..at + 2) {
-        Some(b) => u16::from_be_bytes([b[0], b[1]]),
-        None => 0,
-    }
+    word(bytes, at).map_or(0, u16::from_be_bytes)
 }
 
 /// Reads 32 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
 pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
-    match bytes.get(at..at + 4) {
-        Some(b) => u32::from_be_bytes([b[0], b[1], b[2], b[3]]),
-        None => 0,
-    }
+    word(bytes, at).map_or(0, u32::from_be_bytes)
 }
 
 /// Reads 64 bits in network order; 0 beyond the end (callers have checked the length).
 #[inline(always)]
 fn be64(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..at + 8) {
-        Some(b) => u64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-        None => 0,
-    }
+    word(bytes, at).map_or(0, u64::from_be_bytes)
+}
+
+/// Reads 16 bits as they lie there, the first byte lowest; 0 beyond the end (callers have checked the length). For what is only
+/// compared.
+#[inline(always)]
+pub(crate) fn le16(bytes: &[u8], at: usize) -> u16 {
+    word(bytes, at).map_or(0, u16::from_le_bytes)
+}
+
+/// Reads 32 bits as they lie there, the first byte lowest; 0 beyond the end (callers have checked the length). For what is only
+/// compared or summed.
+#[inline(always)]
+pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
+    word(bytes, at).map_or(0, u32::from_le_bytes)
+}
+
+/// Reads 64 bits as they lie there, the first byte lowest; 0 beyond the end (callers have checked the length).
+#[inline(always)]
+fn le64(bytes: &[u8], at: usize) -> u64 {
+    word(bytes, at).map_or(0, u64::from_le_bytes)
 }
 
 /// Writes 16 bits in network order; nothing beyond the end.
