@@ -90,6 +90,10 @@ pub struct LoopCounters {
     pub idle_cycles: Counter,
     /// Times it slept because nothing came; the time asleep is in no cycles.
     pub sleeps: Counter,
+    /// Packets that were sent, or dropped for their rate limit, on the short way (docs/adr/0012-short-way.md).
+    pub short_way: Counter,
+    /// Received packets that took the general way.
+    pub general_way: Counter,
     /// Bursts by number of frames received, see [`BURST_CLASSES`].
     pub bursts: [Counter; BURST_CLASSES],
 }

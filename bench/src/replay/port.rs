@@ -1,7 +1,5 @@
 //! The ports of a worker that replays: they hand it one prepared burst and take back what it sends.
 
-use std::mem;
-
 use anyhow::Result;
 use tidegate_fastpath::{
     io::{Burst, Io},
@@ -94,7 +92,8 @@ impl<P: Pool> Io for ReplayIo<P> {
             wire.rx(burst);
             return self.port;
         }
-        mem::swap(&mut self.arriving, burst);
+        // A swap would move both, word by word: a third of what an empty poll takes.
+        *burst = self.arriving.take();
         self.received_at = cycles::now();
         self.port
     }
@@ -107,7 +106,7 @@ impl<P: Pool> Io for ReplayIo<P> {
         }
         let Some(sent) = self.sent.get_mut(port.index()) else { return };
         if sent.is_empty() {
-            mem::swap(sent, burst);
+            *sent = burst.take();
         } else {
             // What does not fit stays in `burst` and counts as refused.
             let n = burst.len().min(sent.remaining_capacity());

@@ -98,6 +98,8 @@ catalog! {
     CYCLES = Counter "tidegate_worker_cycles_total" ["state", "worker"];
     /// Times a worker slept because nothing came (`gateway.poll: adaptive`).
     SLEEPS = Counter "tidegate_worker_sleeps_total" ["worker"];
+    /// Received packets by the way they took: `short`, as common packets of established flows do, or `general`.
+    WAYS = Counter "tidegate_worker_packets_total" ["way", "worker"];
     /// Polls of a receive queue, by number of frames received.
     BURSTS = Counter "tidegate_worker_bursts_total" ["frames", "worker"];
 

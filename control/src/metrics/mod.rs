@@ -211,6 +211,8 @@ fn poll(sheet: &mut Sheet, worker: &str, counters: &Counters) {
     sheet.set(&catalog::CYCLES, &["busy", worker], poll.busy_cycles.get());
     sheet.set(&catalog::CYCLES, &["idle", worker], poll.idle_cycles.get());
     sheet.set(&catalog::SLEEPS, &[worker], poll.sleeps.get());
+    sheet.set(&catalog::WAYS, &["short", worker], poll.short_way.get());
+    sheet.set(&catalog::WAYS, &["general", worker], poll.general_way.get());
     const SIZES: [&str; BURST_CLASSES] = ["0", "1", "2-3", "4-7", "8-15", "16-31", "32"];
     for (size, bursts) in SIZES.iter().zip(&poll.bursts) {
         sheet.set(&catalog::BURSTS, &[size, worker], bursts.get());

@@ -351,6 +351,8 @@ fn worker(id: u16, lcore: u16, counters: &Counters, rings: &Rings) -> WorkerRow 
         busy_cycles: counters.poll.busy_cycles.get(),
         idle_cycles: counters.poll.idle_cycles.get(),
         sleeps: counters.poll.sleeps.get(),
+        short_way: counters.poll.short_way.get(),
+        general_way: counters.poll.general_way.get(),
         books: BooksRow {
             rx: books.rx,
             originated: books.originated,

@@ -160,6 +160,10 @@ pub struct WorkerRow {
     pub idle_cycles: u64,
     /// Times it slept because nothing came.
     pub sleeps: u64,
+    /// Received packets that were done on the short way: common ones, of established flows or without flow entries.
+    pub short_way: u64,
+    /// Received packets that took the general way.
+    pub general_way: u64,
     /// Where every packet went.
     pub books: BooksRow,
     /// Receive bursts of 0, 1, 2-3, 4-7, 8-15, 16-31, 32 frames.
@@ -173,8 +177,19 @@ pub struct WorkerRow {
 }
 
 impl Columns for WorkerRow {
-    const HEAD: &'static [&'static str] =
-        &["worker", "lcore", "busy", "rx", "originated", "tx", "drops", "punts", "held", "rings"];
+    const HEAD: &'static [&'static str] = &[
+        "worker",
+        "lcore",
+        "busy",
+        "short way",
+        "rx",
+        "originated",
+        "tx",
+        "drops",
+        "punts",
+        "held",
+        "rings",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let books = &self.books;
@@ -182,6 +197,7 @@ impl Columns for WorkerRow {
             self.id.to_string(),
             self.lcore.to_string(),
             percent(self.busy_cycles, self.busy_cycles + self.idle_cycles),
+            percent(self.short_way, self.short_way + self.general_way),
             books.rx.to_string(),
             books.originated.to_string(),
             books.tx.to_string(),

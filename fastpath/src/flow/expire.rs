@@ -47,13 +47,19 @@ impl Sweep {
     /// The next place's record, if there is one at it.
     pub(super) fn advance(&mut self) -> Option<FlowId> {
         let id = self.at(self.next);
-        self.next = (self.next + 1) % self.share;
+        self.next = self.wrapped(self.next + 1);
         id
     }
 
     /// The next `count` records, without moving on.
     pub(super) fn upcoming(&self, count: usize) -> impl Iterator<Item = FlowId> + '_ {
-        (self.next..self.next + count).filter_map(|place| self.at(place % self.share))
+        (self.next..self.next + count).filter_map(|place| self.at(self.wrapped(place)))
+    }
+
+    /// A place that may be beyond the last one, by less than [`LOOKS_MAX`], which no share is below. A division would cost more
+    /// than all else here.
+    fn wrapped(&self, place: usize) -> usize {
+        if place >= self.share { place - self.share } else { place }
     }
 
     fn at(&self, place: usize) -> Option<FlowId> {

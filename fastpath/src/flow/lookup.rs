@@ -52,11 +52,12 @@ impl<'a> Lookup<'a> {
     #[inline(always)]
     pub fn probe(&self, hash: FlowHash) -> Option<FlowId> {
         let home = self.buckets.bucket(hash.home(usize::MAX));
-        let candidate = home.matching(hash.tag()).find_map(|slot| home.record(slot));
-        match candidate {
-            Some(id) => {
+        match home.matching(hash.tag()).next() {
+            Some(slot) => {
+                // None while it is being removed: then it is no packet's.
+                let id = home.record(slot).unwrap_or(FlowId::NONE);
                 self.ask_for(id);
-                candidate
+                Some(id)
             }
             None if home.has_away() => self.probe_alternate(hash),
             None => None,

@@ -60,7 +60,8 @@ impl<B: Buffer> Engine<B> {
     #[inline(never)]
     pub(super) fn recognise(&self, tables: &Tables, port: PortId, burst: &[B], packets: &mut Packets) {
         let (mut door, flows) = (Door::of(tables, port), self.flows.lookup());
-        for (buffer, packet) in burst.iter().zip(packets) {
+        // By reference, so that both are walked by pointer: the place of a packet would be computed from its number.
+        for (buffer, packet) in burst.iter().zip(packets.iter_mut().by_ref()) {
             if buffer.is_segmented() {
                 continue;
             }
@@ -139,7 +140,10 @@ impl<B: Buffer> Engine<B> {
                 packets = rest;
                 match run.end {
                     End::Dropped(reason) => self.counters.dropped(packet.key.net(), reason),
-                    _ => self.process_one(round, port, frame),
+                    _ => {
+                        self.counters.poll.general_way.add(1);
+                        self.process_one(round, port, frame);
+                    }
                 }
             }
             if packets.is_empty() {
@@ -198,42 +202,44 @@ impl<B: Buffer> Engine<B> {
         packets: &[Express],
     ) -> Run {
         let Some(first) = packets.first() else { return Run::GENERAL };
-        let (from, to) = (first.key.net(), first.egress);
-        let (flows, heads) = (self.flows.lookup(), Heads::<HEAD, IS_TUNNEL>::of(lane, &self.neighbours));
+        let between = first.between();
+        let (flows, mut heads) = (self.flows.lookup(), Heads::<HEAD, IS_TUNNEL>::of(lane, &self.neighbours));
         let tick = now.tick();
         let (mut len, mut bytes, mut end) = (0, 0, End::Over);
-        for (buffer, packet) in frames.iter_mut().zip(packets) {
-            if packet.egress != to || packet.key.net() != from {
+        for (buffer, packet) in frames.iter_mut().zip(packets.iter().by_ref()) {
+            if packet.between() != between {
                 break;
             }
+            let packet_len = packet.len;
             let Some(ip) = heads.put(buffer, packet) else {
                 end = End::General;
                 break;
             };
             // Nothing above changes a packet that takes the other way, nothing below lets it take that.
             if BY_ENTRY && let Some(hit) = flows.hit(packet.candidate) {
-                let policers = hit.touch_open(packet.len, tick, packet.tcp);
+                let policers = hit.touch_open(packet_len, tick, packet.tcp);
                 if !policers.is_none() && !self.passes(tables, now, packet, policers, hit, ip) {
                     end = End::Dropped(DropReason::Policed);
                     break;
                 }
                 let translation = hit.translation();
-                if !translation.is_none()
-                    && !translate::translate_common(ip, packet.key.protocol(), translation.rewrite())
-                {
+                if translation.is_none() {
+                    ipv4::decrement_ttl(ip);
+                } else if !translate::translate_hop(ip, packet.key.protocol(), translation.rewrite()) {
                     end = End::Dropped(DropReason::TransportTruncated);
                     break;
                 }
+            } else {
+                ipv4::decrement_ttl(ip);
             }
-            ipv4::decrement_ttl(ip);
             len += 1;
-            bytes += u64::from(packet.len);
+            bytes += u64::from(packet_len);
         }
         let dropped = match end {
             End::Dropped(_) => packets.get(len),
             _ => None,
         };
-        self.count_run(from, to, BY_ENTRY, (len, bytes), dropped);
+        self.count_run(first, BY_ENTRY, (len, bytes), dropped);
         Run { len, port: lane.port, bytes: bytes + (len * HEAD) as u64, end }
     }
 
@@ -241,8 +247,7 @@ impl<B: Buffer> Engine<B> {
     #[inline(always)]
     fn count_run(
         &self,
-        from: NetId,
-        to: NetId,
+        first: &Express,
         by_entry: bool,
         (len, bytes): (usize, u64),
         dropped: Option<&Express>,
@@ -252,12 +257,13 @@ impl<B: Buffer> Engine<B> {
             Some(packet) => (len + 1, bytes + u64::from(packet.len)),
             None => (len, bytes),
         };
-        if let Some(net) = self.counters.nets.get(from.index()) {
+        if let Some(net) = self.counters.nets.get(first.key.net().index()) {
             net.ingress.add_all(came, came_bytes);
         }
-        if let Some(net) = self.counters.nets.get(to.index()) {
+        if let Some(net) = self.counters.nets.get(first.egress.index()) {
             net.egress.add_all(len, bytes);
         }
+        self.counters.poll.short_way.add(came);
         if by_entry {
             self.counters.events[Event::FlowHit.index()].add(came);
         }

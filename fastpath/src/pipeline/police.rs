@@ -31,8 +31,9 @@ impl<B: Buffer> Engine<B> {
         if passes { Ok(()) } else { Err(DropReason::Policed) }
     }
 
-    /// The same on the short way: at once where one bucket of a VIP is all, and this worker has the credit.
-    #[inline(always)]
+    /// The same on the short way: at once where one bucket of a VIP is all, and this worker has the credit. Not inlined, so that
+    /// packets without rate limits have the registers.
+    #[inline(never)]
     pub(super) fn passes(
         &self,
         tables: &Tables,

@@ -24,6 +24,7 @@ use crate::{
 /// A common packet: IPv4 without options, whole, no ICMP, no segment that opens or ends a connection, not at the end of its
 /// time to live; on Ethernet, tagged or not, or in a tunnel that ends here. And where it goes.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Express {
     /// Its flow.
     pub key: FlowKey,
@@ -39,6 +40,8 @@ pub struct Express {
     pub next: NeighbourId,
     /// The network it goes out to; [`NetId::NONE`] for the general way.
     pub egress: NetId,
+    /// That of its key again, beside the former: both are compared at once ([`Express::between`]).
+    from: NetId,
     /// Bytes in front of the IPv4 header.
     pub start: u16,
     /// Bytes of the IPv4 packet; 0 for a frame that takes the general way.
@@ -59,11 +62,18 @@ impl Express {
         generation: 0,
         next: NeighbourId::from_u32(0),
         egress: NetId::NONE,
+        from: NetId::NONE,
         start: 0,
         len: 0,
         tcp: TcpSeen::NOTHING,
         decided: Decided::ByEntry,
     };
+
+    /// The networks it comes from and goes to, as one number.
+    #[inline(always)]
+    pub fn between(&self) -> u32 {
+        u32::from(self.from.0) << 16 | u32::from(self.egress.0)
+    }
 }
 
 /// Where in a frame without tag things are.
@@ -250,6 +260,7 @@ fn plain<const AT: usize, const LEN: usize>(
     let ports = wire::be32(front, AT + ipv4::HEADER_LEN);
     let key = FlowKey::of_whole(place.net, ip.addresses, ip.protocol, ports);
     into.key = key;
+    into.from = place.net;
     into.vtep = vtep;
     into.generation = place.lane.generation;
     into.decided = place.lane.decided;
@@ -263,26 +274,30 @@ fn plain<const AT: usize, const LEN: usize>(
 pub struct Heads<'t, const HEAD: usize, const IS_TUNNEL: bool> {
     lane: &'t Lane,
     known: Adjacencies<'t>,
+    /// Without tunnel: the last next hop (none has a number that large at the beginning) and its MAC. Most packets of a burst go
+    /// by few of them.
+    last: u64,
+    mac: u64,
 }
 
 impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
     /// Of a lane of that shape.
     #[inline(always)]
     pub fn of(lane: &'t Lane, neighbours: &'t NeighbourTable) -> Self {
-        Heads { lane, known: neighbours.adjacencies() }
+        Heads { lane, known: neighbours.adjacencies(), last: u64::MAX, mac: 0 }
     }
 
     /// Gives a packet the headers towards its next hop and returns it, as it begins with its IPv4 header. `None`, with nothing
     /// changed, where the general way must say.
     #[inline(always)]
-    pub fn put<'b, B: Buffer>(&self, buffer: &'b mut B, packet: &Express) -> Option<&'b mut [u8]> {
+    pub fn put<'b, B: Buffer>(&mut self, buffer: &'b mut B, packet: &Express) -> Option<&'b mut [u8]> {
         // The lower bound is checked when a packet is read, too; here it tells the compiler what need not be checked below.
         let Express { start, len, next, hash, .. } = *packet;
         if len > self.lane.len_max || usize::from(len) < FRONT_LEN {
             return None;
         }
-        let (mac, tunnel) = self.known.resolved(next)?;
         if IS_TUNNEL {
+            let (mac, tunnel) = self.known.resolved(next)?;
             let (vtep, next) = NeighbourTable::tunnel(tunnel)?;
             let next = self.known.resolved_mac(next)?;
             let (head, ip) = self.reframe(buffer, start, len)?;
@@ -291,8 +306,12 @@ impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
             self.complete(&mut head[HEAD - TUNNEL_LEN..], vtep, mac, len, (hash, tos));
             Some(ip)
         } else {
+            if u64::from(next.to_u32()) != self.last {
+                self.mac = self.known.resolved_mac(next)?;
+                self.last = next.to_u32().into();
+            }
             let (head, ip) = self.reframe(buffer, start, len)?;
-            ethernet::set_destination(head, mac);
+            ethernet::set_destination(head, self.mac);
             Some(ip)
         }
     }

@@ -104,6 +104,9 @@ impl Change {
     /// Nothing changed.
     pub const NONE: Change = Change(0);
 
+    /// One word became 256 less, without a borrow.
+    pub const LESS_256: Change = Change(complement(0x0100_u16.to_be()));
+
     /// One word changed.
     #[inline(always)]
     pub const fn of(old: u16, new: u16) -> Change {

@@ -104,10 +104,10 @@ pub fn translate(packet: &mut [u8], ip: &Ipv4, side: Side, address: Ipv4Addr, po
     done
 }
 
-/// As [`translate`], of a TCP or UDP packet whose header has no options and which is no fragment.
+/// [`translate`] and [`ipv4::decrement_ttl`] in one, of a TCP or UDP packet whose header has no options and which is no fragment.
 #[inline(always)]
 #[must_use]
-pub fn translate_common(packet: &mut [u8], protocol: u8, to: Rewrite) -> bool {
+pub fn translate_hop(packet: &mut [u8], protocol: u8, to: Rewrite) -> bool {
     let Rewrite { side, address, port } = to;
     let Some((header, segment)) = packet.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>() else {
         return false;
@@ -119,8 +119,9 @@ pub fn translate_common(packet: &mut [u8], protocol: u8, to: Rewrite) -> bool {
     };
     if done {
         put32(header, side.address_at(), address.to_bits());
-        let check = addresses.apply(be16(header, 10));
+        let check = addresses.and(Change::LESS_256).apply(be16(header, 10));
         put16(header, 10, check);
+        header[8] = header[8].wrapping_sub(1);
     }
     done
 }
@@ -334,6 +335,22 @@ mod tests {
             prop_assert_eq!(&packet, &sample.rewritten(to).bytes());
             prop_assert!(apply(&mut packet, sample.undoing(to)));
             prop_assert_eq!(&packet, &sample.bytes());
+        }
+
+        #[test]
+        fn translation_and_hop_in_one_are_both(sample in any_sample(), to in any_rewrite(), damage: bool) {
+            let mut packet = sample.bytes();
+            let ip = ipv4::parse(&packet).unwrap();
+            prop_assume!(matches!(ip.protocol(), protocol::TCP | protocol::UDP));
+            prop_assume!(usize::from(ip.header_len()) == ipv4::HEADER_LEN && !ip.is_fragment() && ip.ttl() > 0);
+            packet[10] ^= u8::from(damage);
+            let mut other = packet.clone();
+            let done = translate(&mut packet, &ip, to.side, to.address, to.port);
+            prop_assert_eq!(translate_hop(&mut other, ip.protocol(), to), done);
+            if done {
+                ipv4::decrement_ttl(&mut packet);
+            }
+            prop_assert_eq!(packet, other);
         }
 
         #[test]

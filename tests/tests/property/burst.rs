@@ -351,6 +351,8 @@ fn worked_alike(site: &str, cases: u32, bursts: Range<usize>) -> (u64, u64) {
                 prop_assert_eq!(together.limited(), single.limited());
             }
         }
+        let (poll, received) = (&together.counters.poll, together.counters.books().rx);
+        prop_assert_eq!(poll.short_way.get() + poll.general_way.get(), received);
         hits.set(hits.get() + together.counters.events[Event::FlowHit.index()].get());
         policed
             .set(policed.get() + together.limited().iter().map(|[_, dropped]| dropped.packets).sum::<u64>());
