@@ -26,6 +26,7 @@ impl Counter {
     }
 
     /// The value as of some recent moment.
+    #[inline(always)]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

@@ -50,6 +50,21 @@ enum End {
     General,
 }
 
+/// Where the last packet without flow entry came from, and where it went: most of a burst come from one network and go by few
+/// next hops.
+struct Last<'t> {
+    from: NetId,
+    /// The routing table of that network.
+    vrf: Option<&'t Vrf>,
+    /// Address << 16 | network of the next hop; beyond 48 bits for none.
+    hop: u64,
+    next: NeighbourId,
+}
+
+impl Last<'_> {
+    const NONE: Self = Last { from: NetId::NONE, vrf: None, hop: u64::MAX, next: NeighbourId::NONE };
+}
+
 impl Run {
     /// No packet, and the next one takes the general way.
     const GENERAL: Run = Run { len: 0, port: PortId(0), bytes: 0, end: End::General };
@@ -92,7 +107,7 @@ impl<B: Buffer> Engine<B> {
     #[inline(never)]
     pub(super) fn direct(&self, tables: &Tables, packets: &mut [Express]) {
         let (flows, known) = (self.flows.lookup(), self.neighbours.adjacencies());
-        let mut last = None;
+        let mut last = Last::NONE;
         for packet in packets {
             if packet.decided == Decided::ByEntry {
                 direct_by_entry(&flows, known, packet);
@@ -269,32 +284,27 @@ impl<B: Buffer> Engine<B> {
         }
     }
 
-    /// As the decision for a packet without flow entry says, where that is to forward it. `last` is where the last one of the
-    /// burst went: most of them go by few next hops.
+    /// As the decision for a packet without flow entry says, where that is to forward it.
     #[inline(always)]
-    fn direct_by_route(
-        &self,
-        tables: &Tables,
-        packet: &mut Express,
-        last: &mut Option<(NetId, Ipv4Addr, NeighbourId)>,
-    ) {
+    fn direct_by_route<'t>(&self, tables: &'t Tables, packet: &mut Express, last: &mut Last<'t>) {
         if packet.vtep != 0 && !self.is_at_home(packet) {
             return;
         }
-        let Some(vrf) = vrf_of(tables, packet) else { return };
+        let from = packet.key.net();
+        if from != last.from {
+            (last.from, last.vrf) = (from, vrf_of(tables, packet));
+        }
+        let Some(vrf) = last.vrf else { return };
         let Some((net, ip)) = route::next_hop(tables, vrf, &packet.key) else { return };
         if policing::between(tables, vrf, net, &packet.key) {
             return;
         }
-        let next = match *last {
-            Some((last_net, last_ip, next)) if (last_net, last_ip) == (net, ip) => next,
-            _ => match self.neighbours.lookup(net, ip) {
-                Some(next) => next,
-                None => return,
-            },
-        };
-        *last = Some((net, ip, next));
-        (packet.egress, packet.next) = (net, next);
+        let hop = u64::from(ip.to_bits()) << 16 | u64::from(net.0);
+        if hop != last.hop {
+            let Some(next) = self.neighbours.lookup(net, ip) else { return };
+            (last.hop, last.next) = (hop, next);
+        }
+        (packet.egress, packet.next) = (net, last.next);
     }
 
     /// Whether it came through a tunnel end that may send, and its sender is not known behind another one; whether it is the

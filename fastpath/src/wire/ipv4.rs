@@ -163,10 +163,25 @@ pub const fn may_send(source: Ipv4Addr) -> bool {
 /// Whether an address may be both source and destination of a packet that is forwarded: that of a host, and not only of its
 /// link.
 #[inline(always)]
-pub const fn is_ordinary(address: Ipv4Addr) -> bool {
-    let address = address.to_bits();
-    let first = address >> 24;
-    first.wrapping_sub(1) < 223 && first != 127 && address >> 16 != 0xa9fe
+pub fn is_ordinary(address: Ipv4Addr) -> bool {
+    ORDINARY[address.octets()[0] as usize] || is_ordinary_exactly(address)
+}
+
+/// First octets of which all addresses are ordinary.
+static ORDINARY: [bool; 256] = {
+    let mut ordinary = [false; 256];
+    let mut first = 0;
+    while first < 256 {
+        ordinary[first] = is_ordinary_exactly(Ipv4Addr::new(first as u8, 254, 0, 0));
+        first += 1;
+    }
+    ordinary
+};
+
+#[cold]
+const fn is_ordinary_exactly(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    !matches!((first, second), (0 | 127 | 224.., _) | (169, 254))
 }
 
 /// Checks and reads the header at the front of `packet`: version, lengths, header checksum (RFC 1812 §5.2.2, 1 to 5), and
@@ -483,6 +498,14 @@ mod tests {
             packet[20..].copy_from_slice(&options);
             seal(&mut packet, 24);
             assert_eq!(parse(&packet).map(|_| ()), expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_addresses_are_those_of_hosts() {
+        for address in (0..=u16::MAX).map(|high| Ipv4Addr::from_bits(u32::from(high) << 16 | 7)) {
+            let expected = may_send(address) && !address.is_link_local();
+            assert_eq!(is_ordinary(address), expected, "{address}");
         }
     }
 
