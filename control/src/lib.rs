@@ -18,3 +18,4 @@ pub mod neighbour;
 pub mod show;
 pub mod state;
 pub mod vtep;
+pub mod zstack;

@@ -252,7 +252,7 @@ fn print_change(change: &Shown) {
     }
 }
 
-fn grid(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn grid(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut grid = Grid::new();
     grid.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     grid.set_header(head.to_vec());

@@ -1,5 +1,6 @@
 //! The command line. What a command does is in the module of its noun; here is what can be said.
 
+mod agents;
 mod client;
 mod desired;
 mod doctor;
@@ -53,6 +54,8 @@ enum Command {
     Apply(desired::ApplyArgs),
     /// Say what `apply` would change, and change nothing
     Diff(desired::FileArgs),
+    /// Show what ZStack managers pushed to router agents, and what became of it
+    Agents(agents::AgentsArgs),
     /// Show objects of desired state, whether they are active, and if not, why
     Get(desired::GetArgs),
     /// Take an object away
@@ -190,6 +193,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Reload => reload(&cli.socket),
         Command::Apply(args) => desired::apply(&cli.socket, &args),
         Command::Diff(args) => desired::diff(&cli.socket, &args),
+        Command::Agents(args) => agents::agents(&cli.socket, &args),
         Command::Get(args) => desired::get(&cli.socket, args),
         Command::Delete(args) => desired::delete(&cli.socket, args),
         Command::History(args) => desired::history(&cli.socket, &args),

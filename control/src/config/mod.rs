@@ -15,6 +15,7 @@ pub mod qos;
 pub mod raw;
 mod shape;
 mod tree;
+pub mod zstack;
 
 use std::{
     collections::HashSet,
@@ -39,6 +40,7 @@ pub use self::{
     problem::{Cause, Problem, Problems},
     qos::Qos,
     shape::schema,
+    zstack::ZstackAgent,
 };
 use self::{problem::Found, raw::RawConfig};
 
@@ -155,6 +157,8 @@ pub struct Gateway {
     pub metrics: Option<SocketAddr>,
     /// Who had which public address and port; `None` for no log.
     pub nat_log: Option<NatLog>,
+    /// Router agents that a ZStack manager drives.
+    pub zstack: Vec<ZstackAgent>,
     /// Directory of what outlives the process.
     pub state: PathBuf,
     /// The file of the flow table.

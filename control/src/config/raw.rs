@@ -7,6 +7,7 @@ mod http;
 mod log;
 mod nat;
 mod qos;
+mod zstack;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use self::{
     log::{RawIpfix, RawNatLog},
     nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
     qos::{RawColour, RawQos},
+    zstack::{RawZstack, RawZstackAgent, RawZstackInterface},
 };
 
 /// Ranges and defaults of numeric keys: the one place where they stand. The schema, the manual and the check read them.
@@ -100,6 +102,8 @@ pub(crate) mod range {
     pub(crate) const HEALTH_EXPECT_DEFAULT: [&str; 2] = ["2xx", "3xx"];
     pub(crate) const QOS_MAX: u64 = crate::state::QOS_MAX as u64;
     pub(crate) const PPS_MAX: u64 = 1_000_000_000;
+    pub(crate) const ZSTACK_VERSION_DEFAULT: &str = "5.2.0.0";
+    pub(crate) const ZSTACK_QUIET_DEFAULT: u64 = 60;
     pub(crate) const OBSERVATION_DOMAIN_MAX: u64 = u32::MAX as u64;
     pub(crate) const OBSERVATION_DOMAIN_DEFAULT: u64 = 1;
 }
@@ -194,6 +198,8 @@ pub struct RawGateway {
     /// The REST API.
     #[schemars(extend("x-unbuilt" = "the REST API"))]
     pub api: Option<Unbuilt>,
+    /// Router agents that a ZStack manager drives.
+    pub zstack: Option<RawZstack>,
     /// Directory of what outlives the process: desired state with its history. No two gateways share one.
     #[schemars(extend("format" = "path", "default" = r::STATE_DEFAULT))]
     pub state: Option<String>,

@@ -25,6 +25,7 @@ use super::{
     server,
     shared::{Command, Shared},
     worker::Workers,
+    zstack::Agents,
 };
 use crate::{
     haproxy::{self, Proxies},
@@ -52,6 +53,7 @@ pub(super) enum Ending {
 /// What the loop works on; outlives a fault in it.
 pub(super) struct Control<'a, P> {
     pub(super) shared: &'a Arc<Shared>,
+    pub(super) agents: &'a Agents,
     pub(super) ports: &'a P,
     pub(super) workers: &'a Workers,
     pub(super) place: &'a Place,
@@ -140,7 +142,8 @@ impl<P: Ports> Control<'_, P> {
     }
 
     fn begin(&mut self) -> Result<Run> {
-        let servers = server::start(self.shared, self.place, self.file)?;
+        let mut servers = server::start(self.shared, self.agents, self.place, self.file)?;
+        servers.extend(self.agents.start()?);
         let mut every_second = interval(HOUSEKEEPING);
         every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the first run is fresh: what it made is taken over after a fault.

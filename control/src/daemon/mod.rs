@@ -18,6 +18,7 @@ mod server;
 mod shared;
 mod supervise;
 mod worker;
+mod zstack;
 
 use std::{
     fs,
@@ -37,6 +38,7 @@ pub(crate) use self::{
     change::{How, Outcome, Shown},
     objects::{ObjectRow, Which},
     server::CUT,
+    zstack::PushedRow,
 };
 use self::{
     control::{Control, Ending},
@@ -45,6 +47,7 @@ use self::{
     port::Ports,
     shared::Shared,
     worker::Workers,
+    zstack::Agents,
 };
 use crate::{
     config::{self, Config, Poll, Problems, raw::RawConfig},
@@ -106,7 +109,7 @@ struct Daemon<'a, P> {
 
 impl<P: Ports> Daemon<'_, P> {
     /// Starts the workers, runs control, stops the workers.
-    fn run<I, G>(self, ios: Vec<I>, register: worker::Register<I, G>) -> Result<()>
+    fn run<I, G>(mut self, ios: Vec<I>, register: worker::Register<I, G>) -> Result<()>
     where
         I: Io + Send + 'static,
         I::Buffer: Send,
@@ -118,6 +121,7 @@ impl<P: Ports> Daemon<'_, P> {
             Poll::Adaptive => Idle::Sleep,
         };
         let facts = port::facts(self.ports, &self.config);
+        let agents = zstack::prepare(&self.config)?;
         let (file, memory) = FlowFile::take(&settings, self.options.fresh)?;
         let (gateway, parts) = Gateway::with_flows(self.config, facts, machine_time(), seed(), memory);
         tell(&gateway.recovery(), &file);
@@ -131,8 +135,10 @@ impl<P: Ports> Daemon<'_, P> {
         let shared = Arc::new(Shared::new(gateway, self.store, commands));
         info!(workers = settings.workers.len(), ports = settings.ports.len(), "the gateway forwards");
 
+        let agents = Agents::new(agents, std::mem::take(&mut self.place.agents), &shared);
         let mut control = Control {
             shared: &shared,
+            agents: &agents,
             ports: self.ports,
             workers: &workers,
             place: &self.place,

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::zstack;
 use crate::config::Config;
 
 /// Rights of the control socket: its owner and group.
@@ -22,6 +23,8 @@ pub(super) struct Place {
     pub(super) socket: PathBuf,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
+    /// One for each router agent, in their order.
+    pub(super) agents: Vec<TcpListener>,
     lock: PathBuf,
     _locked: File,
 }
@@ -51,7 +54,7 @@ impl Place {
             UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
         fs::set_permissions(&socket, fs::Permissions::from_mode(SOCKET_MODE))?;
         control.set_nonblocking(true)?;
-        let mut place = Place { socket, control, metrics: None, lock, _locked: locked };
+        let mut place = Place { socket, control, metrics: None, agents: Vec::new(), lock, _locked: locked };
         if let Some(address) = config.gateway.metrics {
             let listener = TcpListener::bind(address).with_context(|| {
                 format!(
@@ -61,6 +64,7 @@ impl Place {
             listener.set_nonblocking(true)?;
             place.metrics = Some(listener);
         }
+        place.agents = zstack::listen(config)?;
         Ok(place)
     }
 }

@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/show/TABLE?vpc=&network=&limit=` | 200 with a list of rows, and the header `tidegate-cut: true` where there were more; 404 no such table; 400 with `{"error"}` |
+//! | `GET /v1/agents` | 200 with a list of `{"agent", "vpc", "service", "key", "provisional", "status", "reason"}`: what managers pushed to router agents |
 //! | everything about desired state | [`objects`] |
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +29,7 @@ use super::{
     objects::{self, Peer},
     place::Place,
     shared::Shared,
+    zstack::Agents,
 };
 use crate::show::{Filter, Rows, Table};
 
@@ -42,11 +44,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Serves the control socket and the metrics, on tasks of the present runtime.
 pub(super) fn start(
     shared: &Arc<Shared>,
+    agents: &Agents,
     place: &Place,
     file: &std::path::Path,
 ) -> Result<Vec<JoinHandle<()>>> {
     let socket = UnixListener::from_std(place.control.try_clone().context("the control socket")?)?;
-    let control = router(shared.clone(), file.into()).into_make_service_with_connect_info::<Peer>();
+    let control =
+        router(shared.clone(), agents.clone(), file.into()).into_make_service_with_connect_info::<Peer>();
     let mut servers = vec![tokio::spawn(async move {
         if let Err(error) = axum::serve(socket, control).await {
             error!("the control socket failed: {error}");
@@ -68,10 +72,11 @@ fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
 }
 
-fn router(shared: Arc<Shared>, file: Arc<std::path::Path>) -> Router {
-    let routes = Router::new().route("/v1/show/{*table}", get(show));
+fn router(shared: Arc<Shared>, agents: Agents, file: Arc<std::path::Path>) -> Router {
+    let routes = Router::new().route("/v1/show/{*table}", get(show)).route("/v1/agents", get(pushed));
     let routes = routes.layer(RequestBodyLimitLayer::new(BODY_MAX));
-    limited(routes.merge(objects::routes()).layer(Extension(file))).with_state(shared)
+    limited(routes.merge(objects::routes()).layer(Extension(file)).layer(Extension(agents)))
+        .with_state(shared)
 }
 
 fn scrape_router(shared: Arc<Shared>) -> Router {
@@ -93,6 +98,11 @@ async fn show(
         Ok(Rows { json, cut: true }) => ([(CONTENT_TYPE, JSON), (CUT, "true")], json).into_response(),
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error),
     }
+}
+
+/// What managers pushed to router agents, and what became of it.
+async fn pushed(Extension(agents): Extension<Agents>) -> Response {
+    Json(agents.pushed()).into_response()
 }
 
 async fn scrape(State(shared): State<Arc<Shared>>) -> Response {

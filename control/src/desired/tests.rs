@@ -328,6 +328,25 @@ fn a_file_is_replaced_or_merged_and_strict_refuses_what_waits() {
 }
 
 #[test]
+fn what_a_router_agent_wrote_is_left_alone_by_files_and_rollbacks() {
+    let mut host = host();
+    host.zstack = serde_json::from_value(json!({ "agents": [{ "id": "r1" }] })).unwrap();
+    let empty = Basis::empty(host.clone()).unwrap();
+    let route = |priority: u64| json!({ "id": "r1.far", "vpc": "red", "destination": "172.16.0.0/12", "blackhole": true, "priority": priority });
+    let basis = put(&empty, Kind::Route, &route(7)).unwrap();
+    let key = Key::new(Kind::Route, "r1.far").unwrap();
+    let kept = |basis: &Basis| basis.documents.get(&key).map(|document| document.body()["priority"].clone());
+    let replaced = step(&basis, Step::Replace { file: site() }).unwrap();
+    assert_eq!(kept(&replaced), Some(json!(7)));
+    let changed = step(&replaced, Step::Replace { file: json!({ "routes": [route(8)] }) }).unwrap();
+    assert_eq!((changed.documents.len(), kept(&changed)), (1, Some(json!(7))));
+    let file = changed.plan_file(&host, Vec::new()).unwrap().basis(9);
+    assert_eq!(kept(&file), Some(json!(7)));
+    assert_eq!(kept(&file.plan_documents(&empty.documents).unwrap().basis(10)), Some(json!(7)));
+    assert_eq!(kept(&delete(&file, "routes/r1.far")), None, "the agent itself may");
+}
+
+#[test]
 fn no_more_networks_than_there_is_room_for() {
     let mut host = host();
     host.limits = Some(serde_json::from_value(json!({ "networks": 5 })).unwrap());

@@ -207,7 +207,7 @@ impl Basis {
         if let Some(expected) = transaction.expect.filter(|expected| *expected != self.generation) {
             return Err(Refused::Stale { expected, present: self.generation });
         }
-        let mut draft = Draft { documents: (*self.documents).clone(), before: BTreeMap::new() };
+        let mut draft = Draft::new(self);
         transaction.steps.iter().try_for_each(|step| draft.take(step))?;
         let plan = self.arrive(&self.host, draft)?;
         if transaction.strict {
@@ -221,7 +221,7 @@ impl Basis {
     /// # Errors
     /// [`Refused::Problems`].
     pub fn plan_file(&self, host: &RawGateway, objects: Vec<Document>) -> Result<Plan, Refused> {
-        let mut draft = Draft { documents: (*self.documents).clone(), before: BTreeMap::new() };
+        let mut draft = Draft::new(self);
         draft.replace(objects);
         self.arrive(&Arc::new(host.clone()), draft)
     }
@@ -231,13 +231,13 @@ impl Basis {
     /// # Errors
     /// [`Refused::Problems`].
     pub fn plan_documents(&self, wanted: &Documents) -> Result<Plan, Refused> {
-        let mut draft = Draft { documents: (*self.documents).clone(), before: BTreeMap::new() };
+        let mut draft = Draft::new(self);
         draft.become_all(wanted);
         self.arrive(&self.host, draft)
     }
 
     fn arrive(&self, host: &Arc<RawGateway>, draft: Draft) -> Result<Plan, Refused> {
-        let Draft { documents, before } = draft;
+        let Draft { documents, before, .. } = draft;
         let changes = before.into_iter().filter_map(|(key, before)| {
             let after = documents.get(&key).cloned();
             (before != after).then_some(Change { key, before, after })
@@ -333,9 +333,21 @@ struct Draft {
     documents: Documents,
     /// What was there before, of every key that was touched.
     before: BTreeMap<Key, Option<Arc<Document>>>,
+    /// How ids of objects begin that router agents wrote: no file and no earlier generation takes them away or changes them.
+    agents: Vec<String>,
 }
 
 impl Draft {
+    fn new(basis: &Basis) -> Draft {
+        let agents = basis.host.zstack.iter().flat_map(|zstack| &zstack.agents);
+        let agents = agents.filter_map(|agent| agent.id.as_ref()).map(|id| format!("{id}.")).collect();
+        Draft { documents: (*basis.documents).clone(), before: BTreeMap::new(), agents }
+    }
+
+    fn is_of_agent(&self, key: &Key) -> bool {
+        self.agents.iter().any(|prefix| key.id.as_str().starts_with(prefix))
+    }
+
     fn take(&mut self, step: &Step) -> Result<(), Refused> {
         match step {
             Step::Put { kind, body, etag } => {
@@ -405,17 +417,25 @@ impl Draft {
     fn replace(&mut self, objects: Vec<Document>) {
         let wanted: BTreeSet<Key> = objects.iter().map(|document| document.key.clone()).collect();
         let gone = self.documents.iter().map(|document| &document.key).filter(|key| !wanted.contains(key));
-        let gone: Vec<Key> = gone.cloned().collect();
+        let gone: Vec<Key> = gone.filter(|key| !self.is_of_agent(key)).cloned().collect();
         gone.into_iter().for_each(|key| self.set(key, None));
-        objects.into_iter().for_each(|document| self.put(document));
+        for document in objects {
+            if !self.is_of_agent(&document.key) {
+                self.put(document);
+            }
+        }
     }
 
     fn become_all(&mut self, wanted: &Documents) {
         let gone =
             self.documents.iter().map(|document| &document.key).filter(|key| wanted.get(key).is_none());
-        let gone: Vec<Key> = gone.cloned().collect();
+        let gone: Vec<Key> = gone.filter(|key| !self.is_of_agent(key)).cloned().collect();
         gone.into_iter().for_each(|key| self.set(key, None));
-        wanted.iter().for_each(|document| self.set(document.key.clone(), Some(Arc::clone(document))));
+        for document in wanted.iter() {
+            if !self.is_of_agent(&document.key) {
+                self.set(document.key.clone(), Some(Arc::clone(document)));
+            }
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod public;
 mod qos;
 mod reload;
 mod workers;
+mod zstack;
 
 use serde_json::Value;
 use tidegate_tests::lab::{Lab, Site, gateway, site};

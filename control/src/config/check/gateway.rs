@@ -4,7 +4,7 @@ use std::{collections::HashMap, collections::HashSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::{At, Known, Links, Report, log::nat_log, text};
+use super::{At, Known, Links, Report, log::nat_log, text, zstack};
 use crate::config::{
     FlowState, Gateway, Hugepages, LcoreId, Limits, Poll, Port, PortSubnet, Timeouts,
     raw::{RawFlowState, RawGateway, RawLimits, RawMetrics, RawPort, RawTimeouts, range as r},
@@ -31,6 +31,8 @@ pub(super) fn check(
     let socket = raw.control_socket.as_deref().or(Some(r::CONTROL_SOCKET_DEFAULT));
     let control_socket = report.read(AT, "control_socket", socket, text::socket_path);
     let nat_log = raw.nat_log.as_ref().and_then(|raw| nat_log(raw, report));
+    let agents = raw.zstack.as_ref().map_or(&[][..], |raw| &raw.agents);
+    let zstack = zstack::agents(agents, &ports, report);
     let flow_state = raw.flow_state.as_ref().map(|raw| flow_state(raw, report)).unwrap_or_default();
     let gateway = || {
         Some(Gateway {
@@ -45,6 +47,7 @@ pub(super) fn check(
             ports: Vec::new(),
             metrics: metrics.flatten(),
             nat_log,
+            zstack,
             state: state?,
             flow_state,
             control_socket: control_socket?,

@@ -14,6 +14,7 @@ mod share;
 mod text;
 pub(crate) mod values;
 mod vip;
+mod zstack;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -202,6 +202,15 @@ pub(super) fn collector(text: &str) -> Result<SocketAddr, Wrong> {
     }
 }
 
+/// A version as ZStack managers read it.
+pub(super) fn four_numbers(text: &str) -> Result<String, Wrong> {
+    let number = |part: &str| (1..=9).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    if text.split('.').count() == 4 && text.split('.').all(number) {
+        return Ok(text.to_owned());
+    }
+    wrong("is no version", "give four numbers, as in 5.2.0.0")
+}
+
 /// An address of this host in the kernel's own network.
 pub(super) fn own_address(text: &str) -> Result<IpAddr, Wrong> {
     text.parse().or_else(|_| wrong("is no IP address", "give one of this host, or remove the key"))

@@ -1,0 +1,174 @@
+//! What was pushed: by service, by the key that the manager means an object by. It is what a restart needs to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::zstack::body::{
+    Certificate, DhcpServer, DnsServer, Eip, Listener, Nic, PortForward, Route, Snat, Vip, VipQos,
+};
+
+/// An object that was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held<T> {
+    pub(super) value: T,
+    /// Known from before a restart, and not pushed again yet.
+    pub(super) provisional: bool,
+}
+
+/// Objects of one service by key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, T>", into = "BTreeMap<String, T>")]
+#[serde(bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Shelf<T>(BTreeMap<String, Held<T>>);
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Shelf<T> {
+        Shelf(BTreeMap::new())
+    }
+}
+
+impl<T> From<BTreeMap<String, T>> for Shelf<T> {
+    fn from(all: BTreeMap<String, T>) -> Shelf<T> {
+        Shelf(all.into_iter().map(|(key, value)| (key, Held { value, provisional: false })).collect())
+    }
+}
+
+impl<T> From<Shelf<T>> for BTreeMap<String, T> {
+    fn from(shelf: Shelf<T>) -> BTreeMap<String, T> {
+        shelf.0.into_iter().map(|(key, held)| (key, held.value)).collect()
+    }
+}
+
+impl<T> Shelf<T> {
+    pub(super) fn put(&mut self, key: String, value: T) {
+        self.0.insert(key, Held { value, provisional: false });
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&T> {
+        self.0.get(key).map(|held| &held.value)
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> bool {
+        self.0.remove(key).is_some()
+    }
+
+    pub(super) fn replace(&mut self, all: impl IntoIterator<Item = (String, T)>) {
+        self.0.clear();
+        all.into_iter().for_each(|(key, value)| self.put(key, value));
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.0.retain(|_, held| keep(&held.value));
+    }
+
+    /// Everything has to be pushed again.
+    fn doubt(&mut self) {
+        self.0.values_mut().for_each(|held| held.provisional = true);
+    }
+
+    /// Takes away what was not pushed again; returns how much that was.
+    fn withdraw(&mut self) -> usize {
+        let before = self.0.len();
+        self.0.retain(|_, held| !held.provisional);
+        before - self.0.len()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.values().map(|held| &held.value)
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.values_mut().map(|held| &mut held.value)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Held<T>)> {
+        self.0.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Everything that one router was told. NICs are not provisional: no reconnect sends them again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    /// By MAC.
+    pub(super) nics: BTreeMap<String, Nic>,
+    /// NICs of the bootstrap information that were taken away since.
+    pub(super) removed: BTreeSet<String>,
+    /// By which the default route leaves, if that was said.
+    pub(super) default_nic: Option<Nic>,
+    /// By address.
+    pub(super) vips: Shelf<Vip>,
+    /// By the MACs of both NICs.
+    pub(super) snats: Shelf<Snat>,
+    /// By uuid.
+    pub(super) port_forwards: Shelf<PortForward>,
+    /// By address of the VIP.
+    pub(super) eips: Shelf<Eip>,
+    /// By uuid.
+    pub(super) listeners: Shelf<Listener>,
+    /// By uuid.
+    pub(super) certificates: Shelf<Certificate>,
+    /// By address and port.
+    pub(super) qos: Shelf<VipQos>,
+    /// By all that they say.
+    pub(super) routes: Shelf<Route>,
+    /// By address and NIC.
+    pub(super) dns: Shelf<DnsServer>,
+    /// By NIC.
+    pub(super) dhcp: Shelf<DhcpServer>,
+}
+
+impl State {
+    /// Everything but NICs has to be pushed again.
+    pub(super) fn doubt(&mut self) {
+        let State {
+            vips, snats, port_forwards, eips, listeners, certificates, qos, routes, dns, dhcp, ..
+        } = self;
+        vips.doubt();
+        snats.doubt();
+        port_forwards.doubt();
+        eips.doubt();
+        listeners.doubt();
+        certificates.doubt();
+        qos.doubt();
+        routes.doubt();
+        dns.doubt();
+        dhcp.doubt();
+    }
+
+    /// Takes away what was not pushed again since the restart; returns how much that was.
+    pub(super) fn withdraw(&mut self) -> usize {
+        let State {
+            vips, snats, port_forwards, eips, listeners, certificates, qos, routes, dns, dhcp, ..
+        } = self;
+        let nat = vips.withdraw() + snats.withdraw() + port_forwards.withdraw() + eips.withdraw();
+        let other = listeners.withdraw() + certificates.withdraw() + qos.withdraw() + routes.withdraw();
+        nat + other + dns.withdraw() + dhcp.withdraw()
+    }
+
+    /// How many objects there are.
+    pub(super) fn len(&self) -> usize {
+        let State {
+            nics,
+            vips,
+            snats,
+            port_forwards,
+            eips,
+            listeners,
+            certificates,
+            qos,
+            routes,
+            dns,
+            dhcp,
+            ..
+        } = self;
+        let nat = nics.len() + vips.len() + snats.len() + port_forwards.len() + eips.len();
+        let dhcp: usize = dhcp.values().map(|server| 1 + server.dhcp_infos.len()).sum();
+        nat + listeners.len() + certificates.len() + qos.len() + routes.len() + dns.len() + dhcp
+    }
+}
