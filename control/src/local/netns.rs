@@ -79,6 +79,9 @@ impl Namespaces {
     /// [`NetnsError`]; nothing is left behind then.
     pub fn establish(&self, name: &str) -> Result<(), NetnsError> {
         let path = path(name);
+        if is_unbound(&path) {
+            fs::remove_file(&path).map_err(os("remove a name without a namespace"))?;
+        }
         if path.exists() {
             return match self.proof(name) {
                 None => Err(NetnsError::Foreign(name.to_owned())),
@@ -151,6 +154,13 @@ impl Namespaces {
 /// Where a namespace of this name is.
 pub fn path(name: &str) -> PathBuf {
     Path::new(NAMES).join(name)
+}
+
+/// Whether this is a name without a namespace: the empty file on which one would be mounted. A gateway that is killed while
+/// it makes or removes a namespace leaves that.
+fn is_unbound(path: &Path) -> bool {
+    let (Ok(file), Ok(names)) = (fs::symlink_metadata(path), fs::metadata(NAMES)) else { return false };
+    file.is_file() && file.len() == 0 && file.dev() == names.dev()
 }
 
 /// Whether a gateway listens on this control socket.

@@ -317,3 +317,15 @@ async fn close_leaves_nothing() {
     assert!(!lab.exists(A));
     assert_eq!(fs::read_dir(lab.markers.path().join("netns")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_name_without_a_namespace_is_taken_over() {
+    let Some(lab) = Lab::new("unbound") else { return };
+    let (namespaces, name) = (lab.namespaces("control.sock"), lab.name(A));
+    // Killed between making the file and mounting the namespace on it.
+    drop(fs::File::create_new(netns::path(&name)).unwrap());
+    namespaces.establish(&name).unwrap();
+    namespaces.enter(&name, || Ok(())).unwrap();
+    namespaces.remove_where(|_| true);
+    assert!(!netns::path(&name).exists());
+}
