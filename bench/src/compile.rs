@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use tidegate_control::{
     compile::{Compiled, Facts, PortFact, compile},
     config::{self, Config},
-    state::Desired,
+    desired::Desired,
 };
 use tidegate_fastpath::types::{MacAddr, PortId};
 

@@ -7,8 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use tidegate_control::{
     compile::{Compiled, Facts, PortFact, compile},
     config,
-    desired::{Basis, By, Directory, Disk, Plan, Source, Step, Store, Transaction},
-    state::Desired,
+    desired::{Basis, By, Desired, Directory, Disk, Plan, Source, Step, Store, Transaction},
 };
 use tidegate_fastpath::types::{MacAddr, PortId};
 

@@ -16,6 +16,5 @@ pub mod metrics;
 pub mod nat;
 pub mod neighbour;
 pub mod show;
-pub mod state;
 pub mod vtep;
 pub mod zstack;

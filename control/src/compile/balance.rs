@@ -25,7 +25,7 @@ use crate::{
         balance::{Algorithm, AllDown, DeadSessions, Mode},
         nat::Vm,
     },
-    state::{Desired, NetKey},
+    desired::{Desired, NetKey},
 };
 
 /// What a listener is recognised by, whatever it is called: where it begins on which VIP.

@@ -25,7 +25,7 @@ pub use self::{balance::Balanced, nat::PROGRAM_PORTS, nets::mac_of, qos::bucket_
 use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
 use crate::{
     config::{BackendKey, Id},
-    state::{Desired, NetKey},
+    desired::{Desired, NetKey},
 };
 
 /// What the machine says and no configuration knows.

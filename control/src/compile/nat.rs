@@ -26,7 +26,7 @@ use crate::{
         nat::{Service, Share, Vm},
         raw::range::PORTS_PER_VM_DEFAULT,
     },
-    state::{Desired, NetKey},
+    desired::{Desired, NetKey},
 };
 
 /// What VMs get that no SNAT serves.

@@ -10,7 +10,7 @@ use tidegate_fastpath::{
 use super::{Facts, PortFact};
 use crate::{
     config::{Id, NetworkLink, Port, TableKey, VpcNetwork, VxlanPool},
-    state::{Desired, NetKey, UNDERLAY, VtepKey},
+    desired::{Desired, NetKey, UNDERLAY, VtepKey},
 };
 
 /// A network and what routes need of it.

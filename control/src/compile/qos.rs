@@ -15,7 +15,7 @@ use crate::{
         Id, TableKey,
         qos::{ChainKey, Qos, Scope, VipChains},
     },
-    state::Desired,
+    desired::Desired,
 };
 
 /// All rate limits.

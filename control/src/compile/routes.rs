@@ -15,7 +15,7 @@ use tidegate_fastpath::{
 };
 
 use self::resolve::Resolver;
-use crate::{config::is_subnet_address, state::Desired};
+use crate::{config::is_subnet_address, desired::Desired};
 
 mod resolve;
 

@@ -93,7 +93,7 @@ fn workers_get_what_the_document_says() {
     assert_eq!(tables.vrf(vrf(&desired, "vpc-1")).unwrap().fib.lookup(out), Hop::Leak(public));
     assert_eq!(tables.vrf(vrf(&desired, "vpc-2")).unwrap().fib.lookup(out), Hop::NoRoute);
     assert_eq!(tables.vrf(public).unwrap().fib.lookup(out), Hop::Via(inet, Ipv4Addr::new(203, 0, 113, 1)));
-    let default = compiled.routes(crate::state::UNDERLAY).last().unwrap().view(&desired);
+    let default = compiled.routes(crate::desired::UNDERLAY).last().unwrap().view(&desired);
     assert_eq!(
         (default.table.as_str(), default.target.as_str(), default.in_force),
         ("underlay", "172.31.0.254", true)

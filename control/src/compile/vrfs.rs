@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::{Id, RouteTarget, TableKey, Vpc},
-    state::{Desired, UNDERLAY},
+    desired::{Desired, UNDERLAY},
 };
 
 /// The priority of default routes that follow from other objects (`gateway` of a port or public network, SNAT, EIP): any

@@ -65,7 +65,7 @@ pub(crate) mod range {
     pub(crate) const STATE_DEFAULT: &str = "/var/lib/tidegate";
     pub(crate) const CONTROL_SOCKET_DEFAULT: &str = "/run/tidegate/control.sock";
     pub(crate) const FLOW_TRACKING_DEFAULT: bool = true;
-    pub(crate) const VIPS_MAX: u64 = crate::state::VIPS_MAX as u64;
+    pub(crate) const VIPS_MAX: u64 = crate::desired::VIPS_MAX as u64;
     pub(crate) const PORTS_PER_VM_MIN: u64 = BLOCK_PORTS as u64;
     pub(crate) const PORTS_PER_VM_MAX: u64 = 65_536 - FIRST_PORT as u64;
     pub(crate) const PORTS_PER_VM_DEFAULT: u64 = 2048;
@@ -100,7 +100,7 @@ pub(crate) mod range {
     pub(crate) const HEALTHY_DEFAULT: u64 = 2;
     pub(crate) const UNHEALTHY_DEFAULT: u64 = 6;
     pub(crate) const HEALTH_EXPECT_DEFAULT: [&str; 2] = ["2xx", "3xx"];
-    pub(crate) const QOS_MAX: u64 = crate::state::QOS_MAX as u64;
+    pub(crate) const QOS_MAX: u64 = crate::desired::QOS_MAX as u64;
     pub(crate) const PPS_MAX: u64 = 1_000_000_000;
     pub(crate) const ZSTACK_VERSION_DEFAULT: &str = "5.2.0.0";
     pub(crate) const ZSTACK_QUIET_DEFAULT: u64 = 60;

@@ -27,7 +27,7 @@ pub(super) struct DpdkPorts {
 }
 
 /// Starts DPDK and all ports. Port numbers follow the order of the configuration, as those of
-/// [`Desired`](crate::state::Desired) do for a first configuration.
+/// [`Desired`](crate::desired::Desired) do for a first configuration.
 ///
 /// # Errors
 /// What is missing and what to do.

@@ -10,8 +10,8 @@ use tidegate_fastpath::{
 use crate::{
     compile::Compiled,
     config::{Config, Id, NetworkLink},
+    desired::{Desired, NetKey},
     neighbour::{Attachment, Overlay},
-    state::{Desired, NetKey},
 };
 
 /// Every network of the tables.

@@ -44,8 +44,8 @@ use crate::{
     balance::{self, Healths, Ramps},
     compile::{Compiled, Facts, PortFact, compile},
     config::{self, Config, Id, Problems, Timeouts},
+    desired::Desired,
     neighbour::{Limits, Machine, Timing},
-    state::Desired,
 };
 
 tidegate_fastpath::reasons! {

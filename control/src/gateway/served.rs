@@ -8,7 +8,7 @@ use etherparse::Ipv4HeaderSlice;
 use ipnet::Ipv4Net;
 use tidegate_fastpath::types::VrfId;
 
-use crate::{config::TableKey, state::Desired};
+use crate::{config::TableKey, desired::Desired};
 
 /// Which tables such packets change between.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::{
     config::{Config, TableKey},
-    state::{Desired, NetKey, Numbered, table_label},
+    desired::{Desired, NetKey, Numbered, table_label},
 };
 
 /// What the file says.

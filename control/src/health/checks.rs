@@ -16,7 +16,7 @@ use crate::{
         balance::{self, HealthCheck},
         nat::Vm,
     },
-    state::{Desired, NetKey},
+    desired::{Desired, NetKey},
 };
 
 /// Which backends are checked how, and where each stands.

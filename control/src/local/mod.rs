@@ -34,7 +34,7 @@ use self::{
     tap::{Read, Tap, Written},
     turn::Turns,
 };
-use crate::{compile::Compiled, config::TableKey, gateway::Gateway, state::Desired};
+use crate::{compile::Compiled, config::TableKey, desired::Desired, gateway::Gateway};
 
 tidegate_fastpath::reasons! {
     /// What local delivery counts.

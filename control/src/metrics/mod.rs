@@ -23,6 +23,7 @@ use tidegate_fastpath::{
 use self::sheet::Sheet;
 use crate::{
     config::{Id, TableKey},
+    desired::NetKey,
     desired::{Kind, Status},
     gateway::{Gateway, RingEvent},
     haproxy,
@@ -30,7 +31,6 @@ use crate::{
     local::LocalEvent,
     nat::{Census, LogEvent, Pool, pools, protocol_name},
     neighbour::{NeighbourEvent, Phase},
-    state::NetKey,
 };
 
 /// What a port's driver says of itself; the packet path cannot know it.
@@ -317,7 +317,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{config, state::NetKey};
+    use crate::{config, desired::NetKey};
 
     fn gateway() -> Gateway {
         gateway_of(include_str!("../../../docs/examples/minimal.yaml"))

@@ -31,11 +31,11 @@ use crate::{
     balance::Volumes,
     compile::routes::{RouteStatus, Target},
     config::{Id, TableKey},
+    desired::NetKey,
     gateway::Gateway,
     haproxy::Seen,
     metrics::PortSample,
     neighbour::RemoteVtep,
-    state::NetKey,
 };
 
 /// What a device says of itself, beside what workers count.

@@ -22,7 +22,7 @@ use etherparse::{EtherType, Ethernet2Slice, Ipv4Header, SingleVlanSlice};
 use tidegate_control::{
     compile::{Compiled, Facts, PortFact, compile},
     config,
-    state::Desired,
+    desired::Desired,
 };
 use tidegate_fastpath::{
     buffer::Buffer,

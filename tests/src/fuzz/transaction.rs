@@ -4,8 +4,7 @@ use std::sync::OnceLock;
 
 use tidegate_control::{
     config,
-    desired::{Basis, Transaction, documents, settle},
-    state::Desired,
+    desired::{Basis, Desired, Transaction, documents, settle},
 };
 
 use super::compiled;

@@ -28,8 +28,8 @@ use std::{
 use tidegate_control::{
     compile::PortFact,
     config::{self, Config, Id, LcoreId, Problems, TableKey},
+    desired::NetKey,
     gateway::Gateway as Control,
-    state::NetKey,
 };
 use tidegate_fastpath::{
     counter::Counters,

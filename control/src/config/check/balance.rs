@@ -21,7 +21,7 @@ use crate::{
             RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, range as r,
         },
     },
-    state::FULL_NAT_NETWORKS_MAX,
+    desired::FULL_NAT_NETWORKS_MAX,
 };
 
 /// What load balancers refer to.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{Scope, Source};
 use crate::{
     config::{self, Id, TableKey, nat::Service},
+    desired::NetKey,
     show::VipRow,
-    state::NetKey,
 };
 
 /// A row for each slice of each VIP; one without an owner for a VIP that nobody uses.
