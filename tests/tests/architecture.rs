@@ -14,10 +14,11 @@ const FILE_LINES_MAX: usize = 600;
 /// The crates, in the order of their imports, with the crates of ours that each may depend on.
 const EDGES: &[(&str, &[&str])] = &[
     ("ffi", &[]),
+    ("zsnp", &[]),
     ("fastpath", &["dpdk-sys"]),
-    ("control", &["tidegate-fastpath"]),
+    ("control", &["tidegate-fastpath", "tidegate-zsnp"]),
     ("bench", &["dpdk-sys", "tidegate-fastpath", "tidegate-control"]),
-    ("tests", &["dpdk-sys", "tidegate-fastpath", "tidegate-control"]),
+    ("tests", &["dpdk-sys", "tidegate-zsnp", "tidegate-fastpath", "tidegate-control"]),
 ];
 
 /// Files outside `ffi` that may say `unsafe`; each has its reason in `#[expect(unsafe_code, reason = ..)]`.

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tidegate_tests::{
+    fuzz::zsnp_seeds,
     gateway::{Gateway, HOST1, SITE},
     packet,
 };
@@ -265,6 +266,9 @@ fn main() -> Result<()> {
     }
     for (at, transaction) in TRANSACTIONS.iter().enumerate() {
         save("transaction", at, transaction.as_bytes())?;
+    }
+    for (at, seed) in zsnp_seeds().iter().enumerate() {
+        save("zsnp", at, seed)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! | [`pipeline`](fn@pipeline) | frames, time, injected packets, reloads, troubles (see `script.rs`) | no panic; books balance; every frame sent is well-formed; every buffer comes back; the gateway recovers |
 //! | [`config`] | a document | no panic; what is accepted compiles |
 //! | [`transaction`](fn@transaction) | steps upon the site's objects | no panic; what is accepted compiles, settles the same anew, and can be taken back |
+//! | [`zsnp`](fn@zsnp) | messages for a ZSNP receiver | no panic; each is taken once or counted as refused; what is taken can be said again |
 
 mod frame;
 mod lives;
@@ -15,6 +16,7 @@ mod say;
 mod script;
 mod transaction;
 mod world;
+mod zsnp;
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -36,6 +38,7 @@ pub use self::{
     frame::check,
     lives::{counted, pipeline},
     transaction::transaction,
+    zsnp::{seeds as zsnp_seeds, zsnp},
 };
 use crate::gateway::SITE;
 
@@ -43,8 +46,13 @@ use crate::gateway::SITE;
 pub type Target = fn(&[u8]);
 
 /// All targets.
-pub const TARGETS: [(&str, Target); 4] =
-    [("parse", parse), ("pipeline", pipeline), ("config", config), ("transaction", transaction)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("parse", parse),
+    ("pipeline", pipeline),
+    ("config", config),
+    ("transaction", transaction),
+    ("zsnp", zsnp),
+];
 
 /// Longest frame that a target makes: the largest that ports receive.
 const FRAME_MAX: usize = 9_216 + 32;
