@@ -110,7 +110,7 @@ impl Work<'_> {
     /// Those that were pushed, and the router's own public addresses.
     fn vips(&mut self) {
         let own = subnets(self.state, "Public").map(|own| own.address.to_string());
-        let pushed = self.state.vips.iter().map(|(address, _)| address.clone());
+        let pushed = self.state.vips.keys().cloned();
         let all: BTreeSet<String> = own.chain(pushed).collect();
         for address in all {
             match self.public_network(&address).map(|network| network.id.to_string()) {
@@ -154,9 +154,9 @@ impl Work<'_> {
         let state = self.state;
         let default = super::default_nic(state).map(|nic| nic.mac.clone());
         let mut by_network: BTreeMap<String, Vec<(&String, &Snat)>> = BTreeMap::new();
-        for (key, held) in state.snats.iter().filter(|(_, held)| held.value.state) {
-            let mac = text::mac_or_none(&held.value.private_nic_mac);
-            by_network.entry(mac).or_default().push((key, &held.value));
+        for (key, snat) in state.snats.iter().filter(|(_, snat)| snat.state) {
+            let mac = text::mac_or_none(&snat.private_nic_mac);
+            by_network.entry(mac).or_default().push((key, snat));
         }
         for (mac, mut all) in by_network {
             let is_default = |snat: &Snat| Some(text::mac_or_none(&snat.public_nic_mac)) == default;
@@ -189,9 +189,9 @@ impl Work<'_> {
     fn eips(&mut self) {
         let state = self.state;
         let mut by_vm: BTreeMap<Ipv4Addr, Vec<(Ipv4Addr, &String)>> = BTreeMap::new();
-        for (key, held) in state.eips.iter() {
-            let vm = text::address("", &held.value.guest_ip).ok();
-            let vip = text::address("", &held.value.vip_ip).ok();
+        for (key, eip) in state.eips.iter() {
+            let vm = text::address("", &eip.guest_ip).ok();
+            let vip = text::address("", &eip.vip_ip).ok();
             if let (Some(vm), Some(vip)) = (vm, vip) {
                 by_vm.entry(vm).or_default().push((vip, key));
             }
@@ -216,11 +216,11 @@ impl Work<'_> {
 
     fn port_forwards(&mut self) {
         let state = self.state;
-        for (key, held) in state.port_forwards.iter() {
-            match self.vm(&held.value.private_ip).and_then(|nic| Ok((nic, forward(&held.value)?))) {
+        for (key, rule) in state.port_forwards.iter() {
+            match self.vm(&rule.private_ip).and_then(|nic| Ok((nic, forward(rule)?))) {
                 Ok((nic, mut body)) => {
                     body["nic"] = nic.into();
-                    body["vip"] = self.used_vip(&held.value.vip_ip).into();
+                    body["vip"] = self.used_vip(&rule.vip_ip).into();
                     self.put(Kind::PortForward, &format!("pf-{key}"), body);
                 }
                 Err(why) => self.wait(Service::PortForward, key, why),
@@ -231,8 +231,7 @@ impl Work<'_> {
     /// A document for each: the VIP of one says nothing about that of another. VMs get documents where all of them can be named.
     fn listeners(&mut self) {
         let state = self.state;
-        for (key, held) in state.listeners.iter() {
-            let listener = &held.value;
+        for (key, listener) in state.listeners.iter() {
             let certificate = state.certificates.get(&listener.certificate_uuid);
             if listener.mode == "https" && certificate.is_none() {
                 let why = format!("certificate {} is not there yet", text::shown(&listener.certificate_uuid));
@@ -296,8 +295,8 @@ impl Work<'_> {
 
     fn routes(&mut self) {
         let state = self.state;
-        for (key, held) in state.routes.iter() {
-            match self.route(&held.value) {
+        for (key, route) in state.routes.iter() {
+            match self.route(route) {
                 Ok(body) => _ = self.put(Kind::Route, &format!("route-{key}"), body),
                 Err(why) => self.wait(Service::Route, key, why),
             }
@@ -339,10 +338,10 @@ impl Work<'_> {
     /// What is kept for services that are not built yet.
     fn unserved(&mut self) {
         let state = self.state;
-        for (key, _) in state.dns.iter() {
+        for key in state.dns.keys() {
             self.wait(Service::Dns, key, "DNS forwarding is not built yet");
         }
-        for (key, _) in state.dhcp.iter() {
+        for key in state.dhcp.keys() {
             self.wait(Service::Dhcp, key, "DHCP is not built yet");
         }
     }

@@ -196,39 +196,20 @@ impl Router {
         &self.settings
     }
 
+    /// How many objects were pushed, as the limit of a router counts them.
+    #[expect(clippy::len_without_is_empty, reason = "a router is no collection")]
+    pub fn len(&self) -> usize {
+        self.state.len()
+    }
+
     /// Everything that was pushed and what became of it.
     pub fn objects(&self) -> Vec<Object> {
         let mut all = Vec::new();
-        let State {
-            nics,
-            vips,
-            snats,
-            port_forwards,
-            eips,
-            listeners,
-            certificates,
-            qos,
-            routes,
-            dns,
-            dhcp,
-            ..
-        } = &*self.state;
-        let mut add = |service, key: &String, provisional| {
-            let waiting = self.derived.waiting.get(&(service, key.clone()));
+        self.state.each(|service, key, provisional| {
+            let waiting = self.derived.waiting.get(&(service, key.to_owned()));
             let status = waiting.map_or(Status::Written, |why| Status::Waiting(why.clone()));
-            all.push(Object { service, key: key.clone(), provisional, status });
-        };
-        nics.keys().for_each(|key| add(Service::Nic, key, false));
-        vips.iter().for_each(|(key, held)| add(Service::Vip, key, held.provisional));
-        snats.iter().for_each(|(key, held)| add(Service::Snat, key, held.provisional));
-        port_forwards.iter().for_each(|(key, held)| add(Service::PortForward, key, held.provisional));
-        eips.iter().for_each(|(key, held)| add(Service::Eip, key, held.provisional));
-        listeners.iter().for_each(|(key, held)| add(Service::Listener, key, held.provisional));
-        certificates.iter().for_each(|(key, held)| add(Service::Certificate, key, held.provisional));
-        qos.iter().for_each(|(key, held)| add(Service::Qos, key, held.provisional));
-        routes.iter().for_each(|(key, held)| add(Service::Route, key, held.provisional));
-        dns.iter().for_each(|(key, held)| add(Service::Dns, key, held.provisional));
-        dhcp.iter().for_each(|(key, held)| add(Service::Dhcp, key, held.provisional));
+            all.push(Object { service, key: key.to_owned(), provisional, status });
+        });
         all
     }
 

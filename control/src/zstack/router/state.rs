@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::zstack::body::{
-    Certificate, DhcpServer, DnsServer, Eip, Listener, Nic, PortForward, Route, Snat, Vip, VipQos,
+use crate::zstack::{
+    Service,
+    body::{Certificate, DhcpServer, DnsServer, Eip, Listener, Nic, PortForward, Route, Snat, Vip, VipQos},
 };
 
 /// An object that was pushed.
@@ -62,32 +63,78 @@ impl<T> Shelf<T> {
         self.0.retain(|_, held| keep(&held.value));
     }
 
-    /// Everything has to be pushed again.
-    fn doubt(&mut self) {
-        self.0.values_mut().for_each(|held| held.provisional = true);
-    }
-
-    /// Takes away what was not pushed again; returns how much that was.
-    fn withdraw(&mut self) -> usize {
-        let before = self.0.len();
-        self.0.retain(|_, held| !held.provisional);
-        before - self.0.len()
-    }
-
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
         self.0.values().map(|held| &held.value)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &T)> {
+        self.0.iter().map(|(key, held)| (key, &held.value))
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.values_mut().map(|held| &mut held.value)
     }
+}
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Held<T>)> {
-        self.0.iter()
+/// What goes for the objects of every service alike.
+pub(super) trait Objects {
+    /// How many objects a manager would count: an object may list others.
+    fn count(&self) -> usize;
+
+    /// Shows the key of each and whether it is provisional.
+    fn each(&self, show: &mut dyn FnMut(&str, bool));
+
+    /// Everything has to be pushed again.
+    fn doubt(&mut self);
+
+    /// Takes away what was not pushed again; returns how many keys that was.
+    fn withdraw(&mut self) -> usize;
+}
+
+impl<T: Counted> Objects for Shelf<T> {
+    fn count(&self) -> usize {
+        self.values().map(Counted::count).sum()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    fn each(&self, show: &mut dyn FnMut(&str, bool)) {
+        self.0.iter().for_each(|(key, held)| show(key, held.provisional));
+    }
+
+    fn doubt(&mut self) {
+        self.0.values_mut().for_each(|held| held.provisional = true);
+    }
+
+    fn withdraw(&mut self) -> usize {
+        let before = self.0.len();
+        self.0.retain(|_, held| !held.provisional);
+        before - self.0.len()
+    }
+}
+
+/// What a pushed object counts against the limit of a router.
+trait Counted {
+    fn count(&self) -> usize {
+        1
+    }
+}
+
+impl Counted for Vip {}
+impl Counted for Snat {}
+impl Counted for PortForward {}
+impl Counted for Eip {}
+impl Counted for Listener {}
+impl Counted for Certificate {}
+impl Counted for VipQos {}
+impl Counted for Route {}
+impl Counted for DnsServer {}
+
+impl Counted for DhcpServer {
+    fn count(&self) -> usize {
+        1 + self.dhcp_infos.len()
     }
 }
 
@@ -123,38 +170,13 @@ pub(super) struct State {
     pub(super) dhcp: Shelf<DhcpServer>,
 }
 
-impl State {
-    /// Everything but NICs has to be pushed again.
-    pub(super) fn doubt(&mut self) {
+/// All services but NICs; `$borrow` is `&` or `&mut`. A service that is not named here does not compile.
+macro_rules! services {
+    ($state:expr, $($borrow:tt)+) => {{
         let State {
-            vips, snats, port_forwards, eips, listeners, certificates, qos, routes, dns, dhcp, ..
-        } = self;
-        vips.doubt();
-        snats.doubt();
-        port_forwards.doubt();
-        eips.doubt();
-        listeners.doubt();
-        certificates.doubt();
-        qos.doubt();
-        routes.doubt();
-        dns.doubt();
-        dhcp.doubt();
-    }
-
-    /// Takes away what was not pushed again since the restart; returns how much that was.
-    pub(super) fn withdraw(&mut self) -> usize {
-        let State {
-            vips, snats, port_forwards, eips, listeners, certificates, qos, routes, dns, dhcp, ..
-        } = self;
-        let nat = vips.withdraw() + snats.withdraw() + port_forwards.withdraw() + eips.withdraw();
-        let other = listeners.withdraw() + certificates.withdraw() + qos.withdraw() + routes.withdraw();
-        nat + other + dns.withdraw() + dhcp.withdraw()
-    }
-
-    /// How many objects there are.
-    pub(super) fn len(&self) -> usize {
-        let State {
-            nics,
+            nics: _,
+            removed: _,
+            default_nic: _,
             vips,
             snats,
             port_forwards,
@@ -165,10 +187,51 @@ impl State {
             routes,
             dns,
             dhcp,
-            ..
-        } = self;
-        let nat = nics.len() + vips.len() + snats.len() + port_forwards.len() + eips.len();
-        let dhcp: usize = dhcp.values().map(|server| 1 + server.dhcp_infos.len()).sum();
-        nat + listeners.len() + certificates.len() + qos.len() + routes.len() + dns.len() + dhcp
+        } = $state;
+        [
+            (Service::Vip, vips as $($borrow)+ dyn Objects),
+            (Service::Snat, snats),
+            (Service::PortForward, port_forwards),
+            (Service::Eip, eips),
+            (Service::Listener, listeners),
+            (Service::Certificate, certificates),
+            (Service::Qos, qos),
+            (Service::Route, routes),
+            (Service::Dns, dns),
+            (Service::Dhcp, dhcp),
+        ]
+    }};
+}
+
+impl State {
+    fn services(&self) -> [(Service, &dyn Objects); 10] {
+        services!(self, &)
+    }
+
+    fn services_mut(&mut self) -> [(Service, &mut dyn Objects); 10] {
+        services!(self, &mut)
+    }
+
+    /// Everything but NICs has to be pushed again.
+    pub(super) fn doubt(&mut self) {
+        self.services_mut().into_iter().for_each(|(_, objects)| objects.doubt());
+    }
+
+    /// Takes away what was not pushed again since the restart; returns how much that was.
+    pub(super) fn withdraw(&mut self) -> usize {
+        self.services_mut().into_iter().map(|(_, objects)| objects.withdraw()).sum()
+    }
+
+    /// How many objects there are.
+    pub(super) fn len(&self) -> usize {
+        self.nics.len() + self.services().iter().map(|(_, objects)| objects.count()).sum::<usize>()
+    }
+
+    /// Shows each object: its service, its key, whether it is provisional.
+    pub(super) fn each(&self, mut show: impl FnMut(Service, &str, bool)) {
+        self.nics.keys().for_each(|key| show(Service::Nic, key, false));
+        for (service, objects) in self.services() {
+            objects.each(&mut |key, provisional| show(service, key, provisional));
+        }
     }
 }
