@@ -237,6 +237,7 @@ impl<P: Ports> Control<'_, P> {
         seen.namespaces = run.delivery.names().map(str::to_owned).collect();
         seen.namespaces.sort_unstable();
         seen.proxies = run.proxies.seen();
+        seen.agents = self.agents.counts();
         (seen.health, seen.backends) = (run.health.counts(), run.health.states());
         for event in LocalEvent::ALL {
             seen.local[event.index()] = run.delivery.count(*event);

@@ -33,6 +33,7 @@ use crate::{
     metrics::{self, Sample},
     nat::{Census, log::LogCounts},
     show::{Collection, Device, Filter, Rows, Source, Table},
+    zstack::server::AgentEvent,
 };
 
 /// A gateway that has lived so long is not ended by the connections that it took over.
@@ -56,6 +57,7 @@ pub(super) struct Seen {
     pub(super) local: [u64; LocalEvent::COUNT],
     pub(super) health: [u64; HealthEvent::COUNT],
     pub(super) proxies: Vec<haproxy::Seen>,
+    pub(super) agents: Vec<(Id, [u64; AgentEvent::COUNT])>,
     pub(super) backends: [u64; State::ALL.len()],
 }
 
@@ -189,6 +191,7 @@ impl Shared {
             health: seen.health,
             backends: seen.backends,
             proxies: seen.proxies.clone(),
+            agents: seen.agents.clone(),
             live: gateway.is_live(),
             objects,
         };

@@ -30,7 +30,7 @@ use crate::{
     desired::{Key, Kind, Step, Transaction},
     zstack::{
         Change, Documents, Memory, Object, PublicNetwork, Router, Settings, bootstrap,
-        server::{Agent, Commit, Limits, Sink},
+        server::{Agent, AgentEvent, Commit, Limits, Sink},
     },
 };
 
@@ -90,6 +90,11 @@ impl Agents {
             agent.objects().into_iter().map(row).collect::<Vec<_>>()
         };
         self.0.iter().flat_map(of).collect()
+    }
+
+    /// What each counted, by [`AgentEvent::index`].
+    pub(super) fn counts(&self) -> Vec<(Id, [u64; AgentEvent::COUNT])> {
+        self.0.iter().map(|(agent, _)| (agent.whose().0, agent.counts())).collect()
     }
 
     /// Serves all of them, on tasks of the present runtime.

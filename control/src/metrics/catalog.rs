@@ -48,6 +48,9 @@ catalog! {
     /// together with others).
     OBJECTS = Gauge "tidegate_objects" ["kind", "state"];
 
+    /// What router agents for ZStack managers counted; see the events in `docs/drops.md`.
+    ZSTACK_EVENTS = Counter "tidegate_zstack_events_total" ["agent", "event"];
+
     /// Seconds since the gateway started.
     UPTIME = Gauge "tidegate_uptime_seconds" [];
     /// How often the control thread was started again after a fault; workers forwarded on.

@@ -31,6 +31,7 @@ use crate::{
     local::LocalEvent,
     nat::{Census, LogEvent, Pool, pools, protocol_name},
     neighbour::{NeighbourEvent, Phase},
+    zstack::server::AgentEvent,
 };
 
 /// What a port's driver says of itself; the packet path cannot know it.
@@ -75,6 +76,8 @@ pub struct Sample {
     pub backends: [u64; State::ALL.len()],
     /// What is seen of the proxies of HTTP listeners.
     pub proxies: Vec<haproxy::Seen>,
+    /// What router agents counted, by [`AgentEvent::index`].
+    pub agents: Vec<(Id, [u64; AgentEvent::COUNT])>,
     /// How many objects of each kind are in each state, in the order of [`Status::NAMES`].
     pub objects: Vec<(Kind, [u64; 3])>,
 }
@@ -104,6 +107,11 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     }
     for (state, count) in State::ALL.into_iter().zip(sample.backends) {
         sheet.set(&catalog::HEALTH_BACKENDS, &[state.name()], count);
+    }
+    for (agent, counts) in &sample.agents {
+        for event in AgentEvent::ALL {
+            sheet.set(&catalog::ZSTACK_EVENTS, &[agent.as_str(), event.label()], counts[event.index()]);
+        }
     }
     http::http(&mut sheet, &sample.proxies);
     devices(&mut sheet, gateway, sample);

@@ -4,6 +4,7 @@ use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
 
 use crate::{
     gateway::RingEvent, health::HealthEvent, local::LocalEvent, nat::LogEvent, neighbour::NeighbourEvent,
+    zstack::server::AgentEvent,
 };
 
 /// The page.
@@ -56,6 +57,12 @@ pub fn page() -> String {
         "Health events",
         "of backends that are checked",
         HealthEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Router agent events",
+        "of ZStack managers, by agent",
+        AgentEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
     );
     page
 }

@@ -67,6 +67,7 @@ async fn connections_from_one_address_leave_room_for_others() {
         assert_eq!(read_all(stream).await, "");
     }
     assert_eq!(bench.manager.ping(bench.at, "").await, Ok(true));
+    assert_eq!(bench.count(AgentEvent::ConnectionRefused), 56);
 }
 
 #[tokio::test]
@@ -80,6 +81,7 @@ async fn commands_that_pile_up_are_refused_and_pings_are_not() {
     }
     assert_eq!(statuses, [200, 200, 200, 200, 503, 503, 503, 503]);
     assert_eq!(bench.manager.ping(bench.at, "").await, Ok(true));
+    assert_eq!(bench.count(AgentEvent::RequestRefused), 4);
 }
 
 #[tokio::test]
@@ -96,4 +98,18 @@ async fn a_manager_that_does_not_take_results_holds_up_nobody() {
     }
     bench.ok("/configurenic", guest_nic()).await;
     assert_eq!(bench.manager.ping(bench.at, "").await, Ok(true));
+    // Of 40, two are tried again for long; one try of each other comes to nothing.
+    while bench.count(AgentEvent::CallbackGivenUp) < 38 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.count(AgentEvent::CommandDone), 42, "with the NIC and the ping");
+}
+
+#[tokio::test]
+async fn commands_that_fail_are_counted() {
+    let bench = Bench::start(limits()).await;
+    assert!(
+        bench.manager.call(bench.at, "/createvip", json!({ "vips": [vip("no address")] })).await.is_err()
+    );
+    assert_eq!([AgentEvent::CommandFailed, AgentEvent::CommandDone].map(|event| bench.count(event)), [1, 0]);
 }

@@ -10,7 +10,7 @@ mod transport;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tidegate_control::zstack::server::{Agent, Limits};
+use tidegate_control::zstack::server::{Agent, AgentEvent, Limits};
 use tidegate_tests::zstack::{Environment, Manager, Site, agent};
 use tokio::task::JoinHandle;
 
@@ -52,6 +52,10 @@ impl Bench {
         let site = Site::new(OPERATOR);
         let (at, agent, task) = agent(&site, Duration::from_secs(60), limits).await;
         Bench { manager: Manager::start().await, site, at, agent, task }
+    }
+
+    fn count(&self, event: AgentEvent) -> u64 {
+        self.agent.counts()[event.index()]
     }
 
     async fn ok(&self, path: &str, body: Value) -> Value {

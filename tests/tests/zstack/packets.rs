@@ -84,5 +84,9 @@ async fn a_restart_cuts_nothing_and_leaves_nothing_over() {
     gw.from(&up, "tcp 198.51.100.9:700 > 203.0.113.30:8003 S")
         .to(&forward, "tcp 198.51.100.9:700 > 192.0.2.141:9003 S ttl=63");
     gw.take_moved();
+    while bench.count(AgentEvent::ObjectWithdrawn) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.count(AgentEvent::ObjectWithdrawn), 1, "the EIP");
     assert!(!bench.agent.objects().iter().any(|object| object.provisional));
 }

@@ -157,6 +157,11 @@ pub fn failure(error: &str) -> Value {
     json!({ "success": false, "error": error })
 }
 
+/// Whether a reply says that a command was not carried out. A reply that does not say says success.
+pub fn is_failure(reply: &Value) -> bool {
+    reply.get("success") == Some(&Value::Bool(false))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Agent, Limits, callback::Callback};
+use super::{Agent, AgentEvent, Limits, callback::Callback};
 use crate::zstack::{Endpoint, Transport};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -125,7 +125,10 @@ impl Job {
 async fn answer(agent: &Agent, request: Request<Incoming>) -> (Answer, Option<Job>) {
     match accept(agent, request).await {
         Ok((answer, job)) => (answer, job),
-        Err(Refused(status, why)) => (respond(status, TEXT, why), None),
+        Err(Refused(status, why)) => {
+            agent.counts.one(AgentEvent::RequestRefused);
+            (respond(status, TEXT, why), None)
+        }
     }
 }
 

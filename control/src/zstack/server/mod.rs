@@ -5,6 +5,7 @@
 //! the control thread: everything has a limit, and commands are worked on beside it, one after the other.
 
 mod callback;
+mod event;
 mod http;
 
 use std::{
@@ -27,7 +28,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::callback::Callback;
+pub use self::event::AgentEvent;
+use self::{callback::Callback, event::Counts};
 use super::{
     Change, Documents, Endpoint, Memory, Object, Router,
     body::{self, BadBody},
@@ -122,6 +124,7 @@ pub struct Agent {
     callbacks: Arc<Semaphore>,
     /// KiB of bodies.
     bodies: Arc<Semaphore>,
+    counts: Counts,
 }
 
 impl fmt::Debug for Agent {
@@ -144,6 +147,7 @@ impl Agent {
             prompt: permits(limits.commands),
             callbacks: permits(limits.callbacks),
             bodies: permits(limits.bodies.div_ceil(1024)),
+            counts: Counts::default(),
         }
     }
 
@@ -151,6 +155,11 @@ impl Agent {
     pub fn whose(&self) -> (Id, Id) {
         let router = self.router();
         (router.settings().id.clone(), router.settings().vpc.clone())
+    }
+
+    /// What it counted since the start of the process, by [`AgentEvent::index`].
+    pub fn counts(&self) -> [u64; AgentEvent::COUNT] {
+        self.counts.read()
     }
 
     /// Everything that was pushed and what became of it.
@@ -184,9 +193,12 @@ impl Agent {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some(place) = clients.take(peer.ip()) {
-                            let agent = Arc::clone(&self);
-                            tasks.spawn(async move { http::connection(agent, stream, place).await });
+                        match clients.take(peer.ip()) {
+                            Some(place) => {
+                                let agent = Arc::clone(&self);
+                                tasks.spawn(async move { http::connection(agent, stream, place).await });
+                            }
+                            None => self.counts.one(AgentEvent::ConnectionRefused),
                         }
                     }
                     Err(error) => {
@@ -223,13 +235,22 @@ impl Agent {
         let patient = self.callbacks.clone().try_acquire_owned();
         let tries = if patient.is_ok() { self.limits.callback_tries } else { 1 };
         if let Err(error) = callback.deliver(&reply, tries, &self.limits).await {
+            self.counts.one(AgentEvent::CallbackGivenUp);
             let agent = self.router().settings().id.clone();
             warn!(%agent, command = endpoint.path(), "the manager did not take the result: {error}");
         }
     }
 
-    /// A command with its reply. Those that are prompt go beside all others.
+    /// A command with its reply, counted.
     async fn carry_out(&self, endpoint: Endpoint, bytes: Vec<u8>) -> Value {
+        let reply = self.reply(endpoint, bytes).await;
+        let failed = body::is_failure(&reply);
+        self.counts.one(if failed { AgentEvent::CommandFailed } else { AgentEvent::CommandDone });
+        reply
+    }
+
+    /// Commands that are prompt go beside all others.
+    async fn reply(&self, endpoint: Endpoint, bytes: Vec<u8>) -> Value {
         if endpoint.is_prompt() {
             return match body::parse(&bytes) {
                 Ok(body) => self.router().handle(endpoint, &body, self.now()).reply,
@@ -281,14 +302,16 @@ impl Agent {
         let before = self.router().clone();
         let mut next = before.clone();
         let changes = next.tick(self.now());
+        let withdrawn = before.len() - next.len();
         if next.remembers_the_same_as(&before) {
             *self.router() = next;
             return;
         }
         let agent = next.settings().id.clone();
-        info!(%agent, documents = changes.len(), "what the manager did not push again is withdrawn");
-        if let Err(error) = self.commit(&before, next, changes).await {
-            warn!(%agent, "what the manager did not push again cannot be withdrawn: {error}");
+        info!(%agent, objects = withdrawn, documents = changes.len(), "what the manager did not push again is withdrawn");
+        match self.commit(&before, next, changes).await {
+            Ok(()) => self.counts.add(AgentEvent::ObjectWithdrawn, withdrawn),
+            Err(error) => warn!(%agent, "what the manager did not push again cannot be withdrawn: {error}"),
         }
     }
 }
