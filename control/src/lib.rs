@@ -15,6 +15,7 @@ pub mod log;
 pub mod metrics;
 pub mod nat;
 pub mod neighbour;
+pub mod rest;
 pub mod show;
 pub mod vtep;
 pub mod zstack;

@@ -1,6 +1,6 @@
 //! Tests that see everything, and what they stand on: [`lab`] builds networks of real kernel hosts around a real
 //! gateway, [`gateway`] runs one in the test's process on ports of memory, [`fuzz`] says what any input must not break, [`packet`] writes packets as text,
-//! [`zstack`] is a management node that drives router agents.
+//! [`rest`] is what the REST API of a test stands in front of, [`zstack`] is a management node that drives router agents.
 
 #![forbid(unsafe_code)]
 
@@ -9,4 +9,5 @@ pub mod gateway;
 pub mod golden;
 pub mod lab;
 pub mod packet;
+pub mod rest;
 pub mod zstack;

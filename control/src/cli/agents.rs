@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{client::Client, desired::grid};
-use crate::{daemon::PushedRow, zstack::Status};
+use crate::{rest::PushedRow, zstack::Status};
 
 /// What to show.
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
-    daemon::CUT,
+    rest::{CUT, ProblemDocument},
     show::{Filter, Rows, Table},
 };
 
@@ -54,6 +54,11 @@ impl Client {
         self.ask(Method::POST, path, body).map(|(_, text)| text)
     }
 
+    /// Deletes, whatever is there now.
+    pub(super) fn delete(&self, path: &str) -> Result<String> {
+        self.ask(Method::DELETE, path, String::new()).map(|(_, text)| text)
+    }
+
     fn ask(&self, method: Method, path: &str, body: String) -> Result<(HeaderMap, String)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async { timeout(TIMEOUT, self.exchange(method, path, body)).await });
@@ -62,14 +67,15 @@ impl Client {
         if status.is_success() {
             return Ok((headers, text));
         }
-        let error = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let error = error.and_then(|e| e["error"].as_str().map(str::to_owned));
-        match (status, error) {
-            (StatusCode::UNPROCESSABLE_ENTITY, Some(problems)) => {
-                bail!("nothing has changed:\n{problems}")
+        let Ok(problem) = serde_json::from_str::<ProblemDocument>(&text) else {
+            bail!("the gateway answers {status}: {text}");
+        };
+        match &problem.problems[..] {
+            [] => bail!(problem.detail),
+            all => {
+                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                bail!("nothing has changed:\n{}", all.join("\n"))
             }
-            (_, Some(error)) => bail!(error),
-            (status, None) => bail!("the gateway answers {status}: {text}"),
         }
     }
 
@@ -83,7 +89,7 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", "tidegate");
-        let request = request.header("content-type", "application/json");
+        let request = request.header("content-type", "application/json").header("if-match", "*");
         let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;

@@ -9,13 +9,17 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::{ContentArrangement, Table as Grid, presets};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::client::Client;
 use crate::{
-    daemon::{How, ObjectRow, Outcome, Shown, Which},
-    desired::{Head, Kind, Source, Step, Transaction},
+    desired::{Head, Key, Kind, Source},
+    rest::{Applying, How, Outcome, Page, Row, Shown},
 };
+
+/// Rows of a page.
+const PAGE: &str = "10000";
 
 /// Which file, and how.
 #[derive(Debug, Args)]
@@ -92,16 +96,16 @@ pub(super) struct RollbackArgs {
 }
 
 pub(super) fn apply(socket: &Path, args: &ApplyArgs) -> Result<()> {
-    let how = How { confirm_within_s: args.confirm_within.map(seconds), ..how(&args.file) };
-    tell(&send(socket, &args.file, how)?, args.file.json)
+    let confirm_within_s = args.confirm_within.map(seconds);
+    tell(&send(socket, &args.file, Applying { confirm_within_s, ..applying(&args.file) })?, args.file.json)
 }
 
 pub(super) fn diff(socket: &Path, args: &FileArgs) -> Result<()> {
-    tell(&send(socket, args, How { dry_run: true, ..how(args) })?, args.json)
+    tell(&send(socket, args, Applying { dry_run: true, ..applying(args) })?, args.json)
 }
 
-fn how(args: &FileArgs) -> How {
-    How { merge: args.merge, strict: args.strict, ..How::default() }
+fn applying(args: &FileArgs) -> Applying {
+    Applying { merge: args.merge, strict: args.strict, ..Applying::default() }
 }
 
 /// Whole seconds, one at least.
@@ -109,7 +113,7 @@ fn seconds(time: Duration) -> u64 {
     time.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
 }
 
-fn send(socket: &Path, args: &FileArgs, how: How) -> Result<String> {
+fn send(socket: &Path, args: &FileArgs, applying: Applying) -> Result<String> {
     let mut text = String::new();
     if args.file.as_os_str() == "-" {
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
@@ -117,39 +121,68 @@ fn send(socket: &Path, args: &FileArgs, how: How) -> Result<String> {
         text = std::fs::read_to_string(&args.file)
             .with_context(|| format!("cannot read {}", args.file.display()))?;
     }
-    Client::new(socket).send(&format!("/v1/apply?{}", query(how)?), text)
+    Client::new(socket).send(&format!("/v1/apply?{}", query(applying)?), text)
 }
 
-fn query(how: How) -> Result<String> {
+fn query(how: impl Serialize) -> Result<String> {
     serde_urlencoded::to_string(how).context("these options")
 }
 
-pub(super) fn get(socket: &Path, args: GetArgs) -> Result<()> {
-    let which = Which { kind: args.kind, id: args.id, state: args.state };
-    let query = serde_urlencoded::to_string(&which).context("these filters")?;
-    let answer = Client::new(socket).get(&format!("/v1/objects?{query}"))?;
+pub(super) fn get(socket: &Path, args: &GetArgs) -> Result<()> {
+    let client = Client::new(socket);
+    let mut rows = match (args.kind, &args.id) {
+        (Some(kind), Some(id)) => vec![one(&client, kind, id)?],
+        (Some(kind), None) => list(&client, &format!("/v1/{kind}"), args.state.as_deref())?,
+        (None, _) if args.json => {
+            let of = |kind: &Kind| list(&client, &format!("/v1/{kind}"), args.state.as_deref());
+            Kind::ALL.iter().map(of).collect::<Result<Vec<_>>>()?.concat()
+        }
+        (None, _) => list(&client, "/v1/status", args.state.as_deref())?,
+    };
+    rows.retain(|row| args.state.as_deref().is_none_or(|state| state == row.state));
     if args.json {
-        println!("{answer}");
+        println!("{}", serde_json::to_string(&rows)?);
         return Ok(());
     }
-    let rows: Vec<ObjectRow> = read(&answer)?;
-    if let ([row], Some(_)) = (&rows[..], &which.id) {
+    if let ([row], Some(_)) = (&rows[..], &args.id) {
         println!("{}", serde_json::to_string_pretty(&row.body)?);
         let why = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
         println!("{}{why}", row.state);
         return Ok(());
     }
-    let cells = |row: ObjectRow| vec![row.kind, row.id, row.state, row.etag, row.reason];
+    let cells = |row: Row| vec![row.kind, row.id, row.state, row.etag, row.reason];
     println!("{}", grid(&["KIND", "ID", "STATE", "ETAG", "REASON"], rows.into_iter().map(cells)));
     Ok(())
 }
 
-pub(super) fn delete(socket: &Path, args: DeleteArgs) -> Result<()> {
-    let steps = vec![Step::Delete { kind: args.kind, id: args.id, etag: None }];
-    let transaction = Transaction { steps, ..Transaction::default() };
-    let body = serde_json::to_string(&transaction)?;
-    let query = query(How::default())?;
-    tell(&Client::new(socket).send(&format!("/v1/transactions?{query}"), body)?, false)
+/// One object with its state.
+fn one(client: &Client, kind: Kind, id: &str) -> Result<Row> {
+    let key = key(kind, id)?;
+    let row: Row = read(&client.get(&format!("/v1/status/{key}"))?)?;
+    let body = read(&client.get(&format!("/v1/{key}"))?)?;
+    Ok(Row { body: Some(body), ..row })
+}
+
+/// A list, page by page.
+fn list(client: &Client, path: &str, state: Option<&str>) -> Result<Vec<Row>> {
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let which = [("limit", Some(PAGE)), ("state", state), ("after", after.as_deref())];
+        let page: Page = read(&client.get(&format!("{path}?{}", query(which)?))?)?;
+        rows.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(rows);
+        }
+    }
+}
+
+fn key(kind: Kind, id: &str) -> Result<Key> {
+    Key::new(kind, id).with_context(|| format!("there is no {kind}/{id}"))
+}
+
+pub(super) fn delete(socket: &Path, args: &DeleteArgs) -> Result<()> {
+    tell(&Client::new(socket).delete(&format!("/v1/{}", key(args.kind, &args.id)?))?, false)
 }
 
 pub(super) fn history(socket: &Path, args: &HistoryArgs) -> Result<()> {
@@ -193,7 +226,7 @@ pub(super) fn history(socket: &Path, args: &HistoryArgs) -> Result<()> {
 
 pub(super) fn rollback(socket: &Path, args: &RollbackArgs) -> Result<()> {
     let confirm_within_s = args.confirm_within.map(seconds);
-    let how = How { dry_run: args.dry_run, confirm_within_s, ..How::default() };
+    let how = How { dry_run: args.dry_run, confirm_within_s };
     tell(&Client::new(socket).post(&format!("/v1/rollback/{}?{}", args.generation, query(how)?))?, false)
 }
 
@@ -236,7 +269,7 @@ fn objects(count: usize) -> String {
 
 /// `+` new, `-` gone, `~` changed, with the keys that changed.
 fn print_change(change: &Shown) {
-    let Shown { kind, id, before, after } = change;
+    let Shown { kind, id, before, after, .. } = change;
     match (before.as_object(), after.as_object()) {
         (Some(before), Some(after)) => {
             println!("~ {kind}/{id}");

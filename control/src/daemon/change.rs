@@ -8,72 +8,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::{sync::oneshot, task::spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::{
-    reload::{Publish, ReloadError, Reloaded},
+    reload::{Publish, ReloadError},
     shared::{Command, Shared},
 };
 use crate::{
     config,
-    desired::{self, By, Change, Documents, Plan, Refused, Source, Step, Transaction},
+    desired::{self, By, Documents, Plan, Refused, Source, Step, Transaction},
+    rest::{How, Outcome, Reloaded, Shown},
 };
-
-/// How a change is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct How {
-    /// Say what it would bring, and change nothing.
-    pub(crate) dry_run: bool,
-    /// Fall back unless it is confirmed within so many seconds.
-    pub(crate) confirm_within_s: Option<u64>,
-    /// Keep objects that the file does not have.
-    pub(crate) merge: bool,
-    /// Refuse what would wait.
-    pub(crate) strict: bool,
-}
-
-/// What a change brought, or would bring.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    /// The generation in force afterwards.
-    pub(crate) generation: u64,
-    /// Whether all workers use it; false for a dry run that would change something.
-    pub(crate) live: bool,
-    pub(crate) dry_run: bool,
-    pub(crate) changes: Vec<Shown>,
-    pub(crate) warnings: Vec<String>,
-    /// Seconds in which it must be confirmed.
-    pub(crate) confirm_within_s: Option<u64>,
-}
-
-/// A change of one object as it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Shown {
-    pub(crate) kind: String,
-    pub(crate) id: String,
-    /// `null` where it is new.
-    pub(crate) before: Value,
-    /// `null` where it goes.
-    pub(crate) after: Value,
-}
-
-impl Shown {
-    pub(super) fn of(change: &Change) -> Shown {
-        let body = |document: &Option<Arc<desired::Document>>| {
-            document.as_ref().map_or(Value::Null, |document| document.body())
-        };
-        Shown {
-            kind: change.key.kind.to_string(),
-            id: change.key.id.to_string(),
-            before: body(&change.before),
-            after: body(&change.after),
-        }
-    }
-}
 
 /// Applies the configuration file, as the host's operator left it: all of it must hold.
 pub(super) async fn reload(shared: &Arc<Shared>, file: &Path, who: String) -> Result<Reloaded, ReloadError> {
@@ -101,6 +47,8 @@ pub(super) async fn reload(shared: &Arc<Shared>, file: &Path, who: String) -> Re
 pub(super) async fn apply(
     shared: &Arc<Shared>,
     text: String,
+    merge: bool,
+    strict: bool,
     how: How,
     who: String,
 ) -> Result<Outcome, ReloadError> {
@@ -110,8 +58,8 @@ pub(super) async fn apply(
         Ok((file, host))
     });
     let (file, host) = read.await?;
-    let step = if how.merge { Step::Merge { file } } else { Step::Replace { file } };
-    let transaction = Transaction { steps: vec![step], expect: None, strict: how.strict };
+    let step = if merge { Step::Merge { file } } else { Step::Replace { file } };
+    let transaction = Transaction { steps: vec![step], expect: None, strict };
     let mut outcome = transact(shared, transaction, how, who).await?;
     if host {
         let text = "the file's section `gateway` was passed over: it belongs to the host's own file";

@@ -21,7 +21,7 @@ use super::{
     health::Health,
     place::Place,
     port::{self, Ports},
-    reload::{self, Publish, ReloadError, Reloaded},
+    reload::{self, Publish, ReloadError},
     server,
     shared::{Command, Shared},
     worker::Workers,
@@ -32,6 +32,7 @@ use crate::{
     local::{self, Delivery, LocalEvent},
     log::Watch,
     nat::log::NatLogger,
+    rest::Reloaded,
 };
 
 /// Between two looks at the rings while nothing happens.

@@ -10,10 +10,10 @@ mod control;
 mod dpdk;
 mod flow_file;
 mod health;
-mod objects;
 mod place;
 mod port;
 mod reload;
+mod rest;
 mod server;
 mod shared;
 mod supervise;
@@ -33,13 +33,7 @@ use tidegate_fastpath::{flow::Recovery, io::Io, types::Nanos, worker::Idle};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-pub use self::reload::{ReloadError, Reloaded};
-pub(crate) use self::{
-    change::{How, Outcome, Shown},
-    objects::{ObjectRow, Which},
-    server::CUT,
-    zstack::PushedRow,
-};
+pub use self::reload::ReloadError;
 use self::{
     control::{Control, Ending},
     flow_file::FlowFile,
@@ -53,6 +47,7 @@ use crate::{
     config::{self, Config, Poll, Problems, raw::RawConfig},
     desired::{self, Directory, Disk, Opened, Source, Store},
     gateway::Gateway,
+    rest::How,
 };
 
 /// How the daemon is started.
@@ -167,7 +162,7 @@ fn restore(config: &Config, mut raw: RawConfig) -> Result<Store> {
     let host = raw.gateway.take().unwrap_or_default();
     let objects = desired::documents(raw)?;
     let disk = Directory::open(config.gateway.state.clone()).map(|disk| Box::new(disk) as Box<dyn Disk>);
-    let by = change::by("start".to_owned(), Source::File, change::How::default());
+    let by = change::by("start".to_owned(), Source::File, How::default());
     let (store, opened) = Store::open(disk, &host, objects, &by)?;
     store.damaged().iter().for_each(|file| warn!("desired state: {file}"));
     if let Some(why) = store.trouble() {

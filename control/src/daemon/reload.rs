@@ -2,7 +2,6 @@
 
 use std::{io, time::Duration};
 
-use serde::Serialize;
 use thiserror::Error;
 use tidegate_fastpath::types::Mtu;
 use tokio::time::{Instant, sleep};
@@ -13,21 +12,13 @@ use crate::{
     config::{Cause, Config, Port, Problem, Problems},
     desired::{By, Plan, Refused, Source},
     gateway::restart_problems,
+    rest::Reloaded,
 };
 
 /// How long workers may take to use a new configuration before the reply goes out anyway.
 const LIVE_WAIT: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LIVE_LOOK: Duration = Duration::from_millis(1);
-
-/// A configuration that came into force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Reloaded {
-    /// Its generation.
-    pub generation: u64,
-    /// Whether all workers use it; if not, they had not said so in time.
-    pub live: bool,
-}
 
 /// Why nothing has changed.
 #[derive(Debug, Error)]

@@ -1,23 +1,19 @@
-//! HTTP/1: the control socket (`/v1/...`) and `/metrics`. Requests are small, answers are typed, everything has a limit.
-//!
-//! | request | answer |
-//! |---|---|
-//! | `GET /v1/show/TABLE?vpc=&network=&limit=` | 200 with a list of rows, and the header `tidegate-cut: true` where there were more; 404 no such table; 400 with `{"error"}` |
-//! | `GET /v1/agents` | 200 with a list of `{"agent", "vpc", "service", "key", "provisional", "status", "reason"}`: what managers pushed to router agents |
-//! | everything about desired state | [`objects`] |
+//! HTTP/1 on the control socket ([`crate::rest`]) and for `/metrics`.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{
-    Extension, Json, Router,
-    extract::{Path, Query, State},
-    http::{HeaderName, StatusCode, header::CONTENT_TYPE},
+    Router,
+    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    http::{StatusCode, header::CONTENT_TYPE},
+    middleware::map_request,
     response::{IntoResponse, Response},
     routing::get,
+    serve::IncomingStream,
 };
+use nix::unistd::{Uid, User};
 use prometheus::TEXT_FORMAT;
-use serde_json::json;
 use tokio::{
     net::{TcpListener, UnixListener},
     task::JoinHandle,
@@ -25,32 +21,44 @@ use tokio::{
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use tracing::error;
 
-use super::{
-    objects::{self, Peer},
-    place::Place,
-    shared::Shared,
-    zstack::Agents,
-};
-use crate::show::{Filter, Rows, Table};
+use super::{place::Place, rest::Desk, shared::Shared, zstack::Agents};
+use crate::rest::{self, Caller};
 
 /// Largest request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
-/// Says that there were more rows than the limit.
-pub(crate) const CUT: HeaderName = HeaderName::from_static("tidegate-cut");
-const JSON: &str = "application/json";
 /// Longest time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who is at the other end of the socket.
+#[derive(Clone, Copy, Debug)]
+struct Peer(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
+
+impl Peer {
+    /// The name of the user, or their number.
+    fn name(self) -> String {
+        let Some(uid) = self.0 else { return "unknown".to_owned() };
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        user.map_or_else(|| format!("uid {uid}"), |user| user.name)
+    }
+}
 
 /// Serves the control socket and the metrics, on tasks of the present runtime.
 pub(super) fn start(
     shared: &Arc<Shared>,
     agents: &Agents,
     place: &Place,
-    file: &std::path::Path,
+    file: &Path,
 ) -> Result<Vec<JoinHandle<()>>> {
     let socket = UnixListener::from_std(place.control.try_clone().context("the control socket")?)?;
-    let control =
-        router(shared.clone(), agents.clone(), file.into()).into_make_service_with_connect_info::<Peer>();
+    let desk = Desk { shared: shared.clone(), agents: agents.clone(), file: file.into() };
+    let control = rest::router(Arc::new(desk)).layer(map_request(caller));
+    let control = limited(control).into_make_service_with_connect_info::<Peer>();
     let mut servers = vec![tokio::spawn(async move {
         if let Err(error) = axum::serve(socket, control).await {
             error!("the control socket failed: {error}");
@@ -68,15 +76,13 @@ pub(super) fn start(
     Ok(servers)
 }
 
-fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
+async fn caller(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request) -> Request {
+    request.extensions_mut().insert(Caller { name: peer.name() });
+    request
 }
 
-fn router(shared: Arc<Shared>, agents: Agents, file: Arc<std::path::Path>) -> Router {
-    let routes = Router::new().route("/v1/show/{*table}", get(show)).route("/v1/agents", get(pushed));
-    let routes = routes.layer(RequestBodyLimitLayer::new(BODY_MAX));
-    limited(routes.merge(objects::routes()).layer(Extension(file)).layer(Extension(agents)))
-        .with_state(shared)
+fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT))
 }
 
 fn scrape_router(shared: Arc<Shared>) -> Router {
@@ -84,31 +90,6 @@ fn scrape_router(shared: Arc<Shared>) -> Router {
     limited(routes.layer(RequestBodyLimitLayer::new(BODY_MAX))).with_state(shared)
 }
 
-async fn show(
-    State(shared): State<Arc<Shared>>,
-    Path(table): Path<String>,
-    Query(filter): Query<Filter>,
-) -> Response {
-    let table: Table = match table.parse() {
-        Ok(table) => table,
-        Err(error) => return refuse(StatusCode::NOT_FOUND, &error),
-    };
-    match shared.show(table, &filter).await {
-        Ok(Rows { json, cut: false }) => ([(CONTENT_TYPE, JSON)], json).into_response(),
-        Ok(Rows { json, cut: true }) => ([(CONTENT_TYPE, JSON), (CUT, "true")], json).into_response(),
-        Err(error) => refuse(StatusCode::BAD_REQUEST, &error),
-    }
-}
-
-/// What managers pushed to router agents, and what became of it.
-async fn pushed(Extension(agents): Extension<Agents>) -> Response {
-    Json(agents.pushed()).into_response()
-}
-
 async fn scrape(State(shared): State<Arc<Shared>>) -> Response {
     ([(CONTENT_TYPE, TEXT_FORMAT)], shared.metrics().await).into_response()
-}
-
-fn refuse(status: StatusCode, error: &str) -> Response {
-    (status, Json(json!({ "error": error }))).into_response()
 }

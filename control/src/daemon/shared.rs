@@ -20,7 +20,7 @@ use tracing::error;
 use super::{
     flow_file::FlowFile,
     machine_time,
-    reload::{Publish, ReloadError, Reloaded},
+    reload::{Publish, ReloadError},
 };
 use crate::{
     balance::Volumes,
@@ -32,6 +32,7 @@ use crate::{
     local::LocalEvent,
     metrics::{self, Sample},
     nat::{Census, log::LogCounts},
+    rest::Reloaded,
     show::{Collection, Device, Filter, Rows, Source, Table},
     zstack::server::AgentEvent,
 };

@@ -14,22 +14,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Duration, sleep},
 };
 use tracing::{error, info, warn};
 
-use super::{
-    change::{self, How},
-    shared::Shared,
-};
+use super::{change, shared::Shared};
 use crate::{
     config::{Config, Id, ZstackAgent},
     desired::{Key, Kind, Step, Transaction},
+    rest::{How, PushedRow},
     zstack::{
-        Change, Documents, Memory, Object, PublicNetwork, Router, Settings, bootstrap,
+        Change, Documents, Memory, PublicNetwork, Router, Settings, bootstrap,
         server::{Agent, AgentEvent, Commit, Limits, Sink},
     },
 };
@@ -42,15 +39,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// The agents and their addresses. They outlive a fault of the control loop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Agents(Arc<[(Arc<Agent>, TcpListener)]>);
-
-/// An object that a manager pushed, as it is shown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct PushedRow {
-    pub(crate) agent: String,
-    pub(crate) vpc: String,
-    #[serde(flatten)]
-    pub(crate) object: Object,
-}
 
 /// An agent before it serves.
 pub(super) struct Prepared {

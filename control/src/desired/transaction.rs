@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -17,7 +18,7 @@ use super::{
 use crate::config::{self, Cause, Config, Problem, Problems, raw::RawGateway};
 
 /// One step of a transaction; steps are taken in their order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Step {
     /// Writes an object, new or in place of the one of its id.
@@ -66,7 +67,7 @@ pub enum Step {
 }
 
 /// What somebody wants changed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transaction {
     /// What to do.
@@ -359,7 +360,7 @@ impl Draft {
                 let key = self.find(*kind, id)?;
                 self.expect(&key, etag.as_deref())?;
                 let mut body = self.documents.get(&key).map(|now| now.body()).unwrap_or_default();
-                merge(&mut body, patch);
+                json_patch::merge(&mut body, patch);
                 let document = read(*kind, body)?;
                 if document.key != key {
                     return Err(Problems(vec![Problem {
@@ -461,25 +462,6 @@ fn read(kind: Kind, body: Value) -> Result<Document, Problems> {
             cause: Cause::Itself,
         }])
     })
-}
-
-/// RFC 7396.
-fn merge(value: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *value = patch.clone();
-        return;
-    };
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    let Some(object) = value.as_object_mut() else { return };
-    for (key, patch) in patch {
-        if patch.is_null() {
-            object.remove(key);
-        } else {
-            merge(object.entry(key.clone()).or_insert(Value::Null), patch);
-        }
-    }
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::disk::{Directory, Disk};
@@ -22,7 +23,7 @@ use crate::config::raw::RawGateway;
 pub const HISTORY: u64 = 64;
 
 /// By what way a generation came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The configuration file.
@@ -34,7 +35,7 @@ pub enum Source {
 }
 
 /// What a generation says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Head {
     /// Its number; rises by one or more.
     pub generation: u64,

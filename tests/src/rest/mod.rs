@@ -1,0 +1,10 @@
+//! A gateway as the REST API sees it, without its packets: documents in a real store, in a folder that goes with it. And a client
+//! that speaks HTTP itself, so that a test may say anything.
+
+mod client;
+mod desk;
+
+pub use self::{
+    client::{Client, Said},
+    desk::Desk,
+};
