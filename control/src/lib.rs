@@ -18,4 +18,5 @@ pub mod neighbour;
 pub mod rest;
 pub mod show;
 pub mod vtep;
+pub mod zsnp;
 pub mod zstack;

@@ -159,6 +159,8 @@ reasons! {
         FragmentHoldFull = "fragment_hold_full",
         /// Above the rate of a bucket (`qos`); `show qos` says which one.
         Policed = "policed",
+        /// A ZSNP message (`gateway.zsnp.protocol`) that came from a VM or from outside: only hosts say them, on the underlay.
+        ZsnpForged = "zsnp_forged",
         /// No free buffer to build or copy a packet in.
         NoBuffer = "no_buffer",
         /// No room in front of the packet for the headers it needs.
@@ -177,6 +179,8 @@ reasons! {
         Arp = "arp",
         /// Packets for the gateway's own addresses, delivered into the VPC's namespace.
         Local = "local",
+        /// ZSNP messages of hosts, on the underlay.
+        Zsnp = "zsnp",
     }
 }
 

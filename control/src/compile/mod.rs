@@ -7,6 +7,7 @@ mod nat;
 mod nets;
 mod qos;
 pub mod routes;
+mod shortcut;
 mod vrfs;
 
 use std::{
@@ -21,7 +22,14 @@ use tidegate_fastpath::{
     types::{MacAddr, NetId, PortId, Vid, Vni, VrfId, VtepId},
 };
 
-pub use self::{balance::Balanced, nat::PROGRAM_PORTS, nets::mac_of, qos::bucket_ids, routes::RouteView};
+pub use self::{
+    balance::Balanced,
+    nat::PROGRAM_PORTS,
+    nets::mac_of,
+    qos::bucket_ids,
+    routes::RouteView,
+    shortcut::{Forbidden, Leg, Shortcuts},
+};
 use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
 use crate::{
     config::{BackendKey, Id},
@@ -68,6 +76,8 @@ pub struct Compiled {
     leased: Leased,
     /// Listeners, and what stays with them.
     pub balanced: Balanced,
+    /// From which networks hosts may be taught direct paths.
+    pub shortcuts: Shortcuts,
     /// Whose the buckets are.
     limited: HashMap<Id, [BucketId; 2]>,
 }
@@ -144,6 +154,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
         vnis,
         leased: services.leased,
         balanced,
+        shortcuts: shortcut::build(desired),
         limited: desired
             .config()
             .qos

@@ -98,7 +98,10 @@ fn parts(
         let tracked = match key {
             // What is translated needs an entry, and what is limited finds its buckets by it.
             TableKey::Vpc(_) => {
-                vpc.is_some_and(|vpc| vpc.flow_tracking) || nat.exit.is_some() || !limited.is_empty()
+                // What hosts may be taught is seen in entries, too.
+                vpc.is_some_and(|vpc| vpc.flow_tracking || vpc.distributed_routing)
+                    || nat.exit.is_some()
+                    || !limited.is_empty()
             }
             TableKey::Public(_) => true,
             // Nothing but our own packets is routed there.

@@ -15,6 +15,7 @@ pub mod qos;
 pub mod raw;
 mod shape;
 mod tree;
+pub mod zsnp;
 pub mod zstack;
 
 use std::{
@@ -40,6 +41,7 @@ pub use self::{
     problem::{Cause, Problem, Problems},
     qos::Qos,
     shape::schema,
+    zsnp::Zsnp,
     zstack::ZstackAgent,
 };
 use self::{problem::Found, raw::RawConfig};
@@ -159,6 +161,8 @@ pub struct Gateway {
     pub nat_log: Option<NatLog>,
     /// Router agents that a ZStack manager drives.
     pub zstack: Vec<ZstackAgent>,
+    /// How direct paths are taught; `None` for none.
+    pub zsnp: Option<Zsnp>,
     /// Directory of what outlives the process.
     pub state: PathBuf,
     /// The file of the flow table.
@@ -350,6 +354,8 @@ pub struct Vpc {
     pub account: Option<String>,
     /// Whether its packets use flow entries, also where nothing is translated.
     pub flow_tracking: bool,
+    /// Whether hosts may be taught direct paths between its networks.
+    pub distributed_routing: bool,
     /// Bounds of its translated sessions.
     pub quotas: Quotas,
 }

@@ -7,6 +7,7 @@ mod http;
 mod log;
 mod nat;
 mod qos;
+mod zsnp;
 mod zstack;
 
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ pub use self::{
     log::{RawIpfix, RawNatLog},
     nat::{RawEip, RawNic, RawPortForward, RawQuotas, RawSnat, RawVip},
     qos::{RawColour, RawQos},
+    zsnp::RawZsnp,
     zstack::{RawZstack, RawZstackAgent, RawZstackInterface},
 };
 
@@ -104,6 +106,19 @@ pub(crate) mod range {
     pub(crate) const PPS_MAX: u64 = 1_000_000_000;
     pub(crate) const ZSTACK_VERSION_DEFAULT: &str = "5.2.0.0";
     pub(crate) const ZSTACK_QUIET_DEFAULT: u64 = 60;
+    pub(crate) const ZSNP_PROTOCOL_DEFAULT: u64 = tidegate_zsnp::PROTOCOL as u64;
+    pub(crate) const ZSNP_PROTOCOL_MIN: u64 = 143;
+    pub(crate) const ZSNP_PROTOCOL_MAX: u64 = 254;
+    pub(crate) const ZSNP_THRESHOLD_DEFAULT: u64 = 8;
+    pub(crate) const ZSNP_LIFETIME_MIN: u64 = 3;
+    pub(crate) const ZSNP_LIFETIME_MAX: u64 = 3600;
+    pub(crate) const ZSNP_LIFETIME_DEFAULT: u64 = 30;
+    pub(crate) const ZSNP_HOLD_OFF_DEFAULT: u64 = 600;
+    pub(crate) const ZSNP_PAIRS_MAX: u64 = 1 << 20;
+    pub(crate) const ZSNP_PAIRS_DEFAULT: u64 = 65_536;
+    pub(crate) const ZSNP_PAIRS_PER_VPC_DEFAULT: u64 = 16_384;
+    pub(crate) const ZSNP_PAIRS_PER_VM_DEFAULT: u64 = 256;
+    pub(crate) const ZSNP_LOCATES_DEFAULT: u64 = 1000;
     pub(crate) const OBSERVATION_DOMAIN_MAX: u64 = u32::MAX as u64;
     pub(crate) const OBSERVATION_DOMAIN_DEFAULT: u64 = 1;
 }
@@ -116,7 +131,7 @@ pub type Unbuilt = serde_json::Value;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RawConfig {
     /// This host: workers, ports, limits. A reload changes `addresses`, `gateway` and `mtu` of ports, the
-    /// times of neighbours and `nat_log`; all else needs a restart.
+    /// times of neighbours, `nat_log` and `zsnp` (but for its protocol); all else needs a restart.
     #[schemars(required)]
     pub gateway: Option<RawGateway>,
     /// VXLAN underlays: a VNI range and the tunnel end that serves it.
@@ -200,6 +215,8 @@ pub struct RawGateway {
     pub api: Option<Unbuilt>,
     /// Router agents that a ZStack manager drives.
     pub zstack: Option<RawZstack>,
+    /// The protocol by which hosts learn direct paths (docs/zsnp.md); without it no VPC router can have `distributed_routing`.
+    pub zsnp: Option<RawZsnp>,
     /// Directory of what outlives the process: desired state with its history. No two gateways share one.
     #[schemars(extend("format" = "path", "default" = r::STATE_DEFAULT))]
     pub state: Option<String>,
@@ -391,7 +408,8 @@ pub struct RawVpcRouter {
     /// them.
     #[schemars(extend("default" = r::FLOW_TRACKING_DEFAULT))]
     pub flow_tracking: Option<bool>,
-    /// Direct paths between hosts (ZSNP). Only `false` until it is built.
+    /// Whether hosts may be taught direct paths between its networks (ZSNP), past the gateway. Needs `gateway.zsnp`. Takes effect at
+    /// once, both ways. Its packets then use flow entries.
     #[schemars(extend("default" = false))]
     pub distributed_routing: Option<bool>,
     /// What happens to traffic that no security group names. Only `allow` until security groups are built.

@@ -25,6 +25,7 @@ use super::{
     server,
     shared::{Command, Shared},
     worker::Workers,
+    zsnp,
     zstack::Agents,
 };
 use crate::{
@@ -134,6 +135,7 @@ impl<P: Ports> Control<'_, P> {
             }
         };
         info!("stopping");
+        self.shared.gateway().stop_zsnp(self.shared.now());
         run.servers.iter().for_each(JoinHandle::abort);
         // While the namespaces are there.
         drop(run.proxies);
@@ -168,6 +170,7 @@ impl<P: Ports> Control<'_, P> {
         self.check_backends(&mut run);
         self.want_proxies(&run);
         self.open_log(&mut run);
+        zsnp::begin(&mut self.shared.gateway());
         Ok(run)
     }
 
@@ -191,6 +194,7 @@ impl<P: Ports> Control<'_, P> {
             self.check_backends(run);
             self.want_proxies(run);
             self.open_log(run);
+            zsnp::begin(&mut self.shared.gateway());
         }
         result
     }

@@ -18,6 +18,7 @@ mod server;
 mod shared;
 mod supervise;
 mod worker;
+mod zsnp;
 mod zstack;
 
 use std::{

@@ -13,6 +13,7 @@ mod restart;
 mod ring;
 mod served;
 mod survive;
+mod zsnp;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,6 +47,7 @@ use crate::{
     config::{self, Config, Id, Problems, Timeouts},
     desired::Desired,
     neighbour::{Limits, Machine, Timing},
+    zsnp::Zsnp,
 };
 
 tidegate_fastpath::reasons! {
@@ -90,6 +92,7 @@ pub struct Gateway {
     flows: FlowReader,
     recovery: Recovery,
     nat: Arc<Nat>,
+    zsnp: Zsnp,
 }
 
 impl Gateway {
@@ -162,6 +165,7 @@ impl Gateway {
             flows,
             recovery,
             nat,
+            zsnp: Zsnp::new(gateway.zsnp, seed),
         };
         made.publish(facts, compiled, now);
         (made, parts)
@@ -186,15 +190,23 @@ impl Gateway {
 
     /// Takes what workers sent, runs the neighbour machine, and hands frames back. Returns how much there was to do.
     pub fn poll(&mut self, now: Nanos) -> usize {
-        let (machine, tables) = (&mut self.machine, &self.compiled.tables);
-        let mut done = self.rings.take(|notice| match notice {
+        let (machine, tables, zsnp) = (&mut self.machine, &self.compiled.tables, &mut self.zsnp);
+        let protocol = self.desired.config().gateway.zsnp.as_ref().map(|zsnp| zsnp.protocol);
+        let mut heard = Vec::new();
+        let notice = |notice| match notice {
             Notice::Ports { vip } => {
                 if let Some(vip) = tables.vip(vip) {
                     vip.leases.provide();
                 }
             }
-            neighbour => machine.notice(now, neighbour),
-        });
+            neighbour => {
+                heard.extend(zsnp::place_of(&neighbour).filter(|_| protocol.is_some()));
+                machine.notice(now, neighbour);
+            }
+        };
+        let claim =
+            |vrf, packet: &[u8]| Zsnp::is_for_us(protocol, vrf, packet).then(|| zsnp.take(vrf, packet));
+        let mut done = self.rings.take(notice, claim);
         machine.tick(now);
         for transmit in machine.transmits() {
             done += 1;
@@ -206,6 +218,7 @@ impl Gateway {
         if self.ramps.is_due(now) {
             self.rebuild(now);
         }
+        done += self.poll_zsnp(now, &heard);
         self.tables.reap();
         done
     }
@@ -362,6 +375,7 @@ impl Gateway {
         self.compiled = compiled;
         self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));
         self.machine.configure(now, attach::attachments(&self.desired, &self.compiled));
+        self.recheck_zsnp(now);
     }
 }
 
@@ -379,6 +393,7 @@ fn settings(config: &Config) -> Settings {
         notices_per_s: limits.punts_per_second,
         held_max: limits.held_packets,
         timeouts: flow_timeouts(timeouts),
+        zsnp_protocol: config.gateway.zsnp.as_ref().map(|zsnp| zsnp.protocol),
         ..Settings::default()
     }
 }

@@ -32,7 +32,7 @@ pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
 }
 
 /// What a gateway is started with, as an operator would write it.
-fn values(gateway: &Gateway) -> [(&'static str, String); 10] {
+fn values(gateway: &Gateway) -> [(&'static str, String); 11] {
     let hugepages = match gateway.hugepages {
         Hugepages::Auto => "auto",
         Hugepages::Required => "required",
@@ -53,6 +53,7 @@ fn values(gateway: &Gateway) -> [(&'static str, String); 10] {
         ("flow_state.directory", or(directory, "the fastest")),
         ("control_socket", gateway.control_socket.display().to_string()),
         ("zstack.agents", or(Some(list(&gateway.zstack)).filter(|agents| !agents.is_empty()), "none")),
+        ("zsnp.protocol", or(gateway.zsnp.as_ref().map(|zsnp| zsnp.protocol), "none")),
         ("ports", list(gateway.ports.iter().map(|port| &port.id))),
     ]
 }

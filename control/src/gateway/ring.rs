@@ -45,8 +45,13 @@ impl RingSide {
         self.counts[event.index()]
     }
 
-    /// Takes notices and punts of every worker. Returns how many.
-    pub(super) fn take(&mut self, mut notice: impl FnMut(Notice)) -> usize {
+    /// Takes notices and punts of every worker. `claim` says of a packet whether it is for somebody else than the namespaces, and
+    /// then whether it was taken. Returns how many there were.
+    pub(super) fn take(
+        &mut self,
+        mut notice: impl FnMut(Notice),
+        mut claim: impl FnMut(VrfId, &[u8]) -> Option<bool>,
+    ) -> usize {
         let mut taken = 0;
         for ring in &self.rings {
             for _ in 0..TAKE_MAX {
@@ -57,9 +62,12 @@ impl RingSide {
             }
             for _ in 0..TAKE_MAX {
                 let room = self.punted.len() < self.punted_max;
-                let copy = |vrf, packet: &[u8]| room.then(|| Punted { vrf, packet: packet.to_vec() });
-                let Some(next) = ring.punts.pop(copy) else { break };
-                let event = if next.is_some() { RingEvent::Punt } else { RingEvent::PuntFull };
+                let copy = |vrf, packet: &[u8]| match claim(vrf, packet) {
+                    Some(claimed) => (claimed, None),
+                    None => (room, room.then(|| Punted { vrf, packet: packet.to_vec() })),
+                };
+                let Some((kept, next)) = ring.punts.pop(copy) else { break };
+                let event = if kept { RingEvent::Punt } else { RingEvent::PuntFull };
                 self.counts[event.index()] += 1;
                 self.punted.extend(next);
                 taken += 1;
@@ -118,7 +126,7 @@ mod tests {
         for packet in [b"1", b"2", b"3"] {
             assert!(side.rings[0].punts.push(VrfId(7), packet));
         }
-        assert_eq!(side.take(|_| ()), 3);
+        assert_eq!(side.take(|_| (), |_, packet| (packet == b"0").then_some(true)), 3);
         let taken: Vec<_> = std::iter::from_fn(|| side.take_punted()).map(|p| p.packet).collect();
         assert_eq!(taken, [b"1", b"2"]);
         assert_eq!(side.count(RingEvent::PuntFull), 1);

@@ -201,6 +201,21 @@ catalog! {
     QOS_COLOUR_PACKETS = Counter "tidegate_qos_colour_packets_total" ["qos", "direction", "colour"];
     /// Bytes of these packets, as the bucket counts them.
     QOS_COLOUR_BYTES = Counter "tidegate_qos_colour_bytes_total" ["qos", "direction", "colour"];
+    /// Whether ZSNP is spoken with the agents of hosts (1), or not: not configured, or without keys (0).
+    ZSNP_UP = Gauge "tidegate_zsnp_up" [];
+    /// Pairs (host, network, destination) by state; `active` ones go direct.
+    ZSNP_PAIRS = Gauge "tidegate_zsnp_pairs" ["state"];
+    /// Hosts with an agent that have talked in the last ten minutes.
+    ZSNP_HOSTS = Gauge "tidegate_zsnp_hosts" [];
+    /// What the gateway's end of ZSNP counted.
+    ZSNP_EVENTS = Counter "tidegate_zsnp_events_total" ["event"];
+    /// ZSNP messages refused; forged ones of VMs are the drop reason `zsnp_forged`.
+    ZSNP_REFUSED = Counter "tidegate_zsnp_refused_total" ["reason"];
+    /// Packets between networks of a VPC router that has `distributed_routing`, by the way they took: `direct`, as hosts say, or by the `gateway`, as
+    /// flow entries say about once a second (the last second of a flow may be missing).
+    ZSNP_PACKETS = Counter "tidegate_zsnp_traffic_packets_total" ["vpc", "way"];
+    /// Bytes (IP total length) of these packets.
+    ZSNP_BYTES = Counter "tidegate_zsnp_traffic_bytes_total" ["vpc", "way"];
     /// Configured routes of a routing table, in force or not.
     ROUTES = Gauge "tidegate_routes" ["table", "state"];
 }
@@ -211,7 +226,7 @@ pub fn page() -> String {
         "# Metrics\n\n\
          <!-- Written by `make docs-update` from control/src/metrics/catalog.rs. -->\n\n\
          Prometheus text at `http://<gateway.metrics.listen>/metrics`. A scrape reads counters and stops no worker. The values of \
-         `reason`, `event` and `phase` are explained in [drops.md](drops.md). Dashboard and alert rules are in \
+         `reason`, `event` and `phase` are explained in [drops.md](drops.md), those of `tidegate_zsnp_refused_total` in [zsnp.md](zsnp.md). Dashboard and alert rules are in \
          [deploy/](../deploy/).\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n",
     );

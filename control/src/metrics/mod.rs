@@ -9,6 +9,7 @@ pub mod catalog;
 mod http;
 pub mod reasons;
 mod sheet;
+mod zsnp;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -114,6 +115,7 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
         }
     }
     http::http(&mut sheet, &sample.proxies);
+    zsnp::zsnp(&mut sheet, gateway);
     devices(&mut sheet, gateway, sample);
     for (worker, counters) in gateway.counters().iter().enumerate() {
         let worker = worker.to_string();
@@ -362,6 +364,7 @@ mod tests {
                 || metric.name.starts_with("tidegate_http_")
                 || metric.name == "tidegate_objects"
                 || metric.name.starts_with("tidegate_qos")
+                || metric.name.starts_with("tidegate_zsnp_traffic")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));
             assert_eq!(there, !rare, "{}", metric.name);

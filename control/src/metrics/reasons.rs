@@ -4,7 +4,7 @@ use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
 
 use crate::{
     gateway::RingEvent, health::HealthEvent, local::LocalEvent, nat::LogEvent, neighbour::NeighbourEvent,
-    zstack::server::AgentEvent,
+    zsnp::ZsnpEvent, zstack::server::AgentEvent,
 };
 
 /// The page.
@@ -63,6 +63,12 @@ pub fn page() -> String {
         "Router agent events",
         "of ZStack managers, by agent",
         AgentEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "ZSNP events",
+        "of the gateway's end of ZSNP",
+        ZsnpEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
     );
     page
 }

@@ -5,6 +5,7 @@ mod flow;
 mod http;
 mod nat;
 mod qos;
+mod shortcut;
 mod vip;
 
 use std::{
@@ -179,6 +180,7 @@ fn whole(from: &mut Source<'_>, table: Table, scope: &Scope, output: &mut Output
         Table::Routes => output.list(routes(from, scope)),
         Table::Neighbors => output.list(neighbors(from, scope)),
         Table::Vteps => output.list(vteps(from)),
+        Table::Shortcuts => output.list(shortcut::shortcuts(from, scope)),
         Table::Drops => output.list(drops(from, scope)),
         Table::Flows
         | Table::NatSessions

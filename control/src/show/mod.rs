@@ -17,8 +17,8 @@ pub use self::{
     collect::{Collection, Device, Rows, Source, collect},
     row::{
         BackendRow, BindingRow, BooksRow, ColourCounts, DropRow, FlowRow, HttpRow, ListenerRow, MappingRow,
-        NeighborRow, NetworkRow, PoolRow, PortRow, QosRow, RouteRow, SessionRow, StatusRow, UserRow, VipRow,
-        VpcRow, VtepRow, WorkerRow,
+        NeighborRow, NetworkRow, PoolRow, PortRow, QosRow, RouteRow, SessionRow, ShortcutRow, StatusRow,
+        UserRow, VipRow, VpcRow, VtepRow, WorkerRow,
     },
 };
 
@@ -46,6 +46,8 @@ pub enum Table {
     Neighbors,
     /// Our tunnel ends and the remote ones
     Vteps,
+    /// Traffic between networks that hosts may carry past the gateway: what does, what does not, and why
+    Shortcuts,
     /// Flow entries
     Flows,
     /// Dropped packets by network and reason
@@ -90,6 +92,7 @@ impl Table {
             Table::Routes => "routes",
             Table::Neighbors => "neighbors",
             Table::Vteps => "vteps",
+            Table::Shortcuts => "shortcuts",
             Table::Flows => "flows",
             Table::Drops => "drops",
             Table::NatSessions => "nat/sessions",
@@ -122,7 +125,7 @@ impl Table {
     /// How many rows are shown unless more are asked for; `None` for all of them.
     const fn rows_default(self) -> Option<usize> {
         match self {
-            Table::Flows | Table::NatSessions | Table::NatBindings => Some(ROWS_DEFAULT),
+            Table::Flows | Table::Shortcuts | Table::NatSessions | Table::NatBindings => Some(ROWS_DEFAULT),
             _ => None,
         }
     }

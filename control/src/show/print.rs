@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     BackendRow, BindingRow, DropRow, FlowRow, HttpRow, ListenerRow, NeighborRow, NetworkRow, PoolRow,
-    PortRow, QosRow, RouteRow, SessionRow, StatusRow, Table, VipRow, VpcRow, VtepRow, WorkerRow,
+    PortRow, QosRow, RouteRow, SessionRow, ShortcutRow, StatusRow, Table, VipRow, VpcRow, VtepRow, WorkerRow,
 };
 
 /// A row of a table for people.
@@ -34,6 +34,7 @@ pub fn table(table: Table, json: &str) -> Result<String, serde_json::Error> {
         Table::Routes => grid::<RouteRow>(json),
         Table::Neighbors => grid::<NeighborRow>(json),
         Table::Vteps => grid::<VtepRow>(json),
+        Table::Shortcuts => grid::<ShortcutRow>(json),
         Table::Flows => grid::<FlowRow>(json),
         Table::Drops => grid::<DropRow>(json),
         Table::NatSessions => grid::<SessionRow>(json),

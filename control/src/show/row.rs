@@ -4,6 +4,7 @@ mod balance;
 mod http;
 mod nat;
 mod qos;
+mod shortcut;
 mod vip;
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
@@ -15,6 +16,7 @@ pub use self::{
     http::HttpRow,
     nat::{BindingRow, MappingRow, PoolRow, SessionRow, UserRow},
     qos::{ColourCounts, QosRow},
+    shortcut::ShortcutRow,
     vip::VipRow,
 };
 use super::print::{Columns, age, percent, yes};

@@ -11,7 +11,7 @@ fn vpc_routers() {
         (
             &[("/vpc_routers/1/distributed_routing", json!(true))],
             &[
-                "vpc_routers[1].distributed_routing (vpc-2): true asks for distributed routing, which this version does not have yet; give false or remove the key",
+                "vpc_routers[1].distributed_routing (vpc-2): true needs `gateway.zsnp`, by which hosts are taught direct paths; add it, give false or remove the key",
             ],
         ),
         (

@@ -84,10 +84,16 @@ impl<B: Buffer> Engine<B> {
             }
             Ok(local::Answer::Punt) => {
                 let vrf = round.tables.net(net).map_or(packet.vrf, |net| net.vrf);
-                if !self.limits.local.take(round.now) {
+                // From anywhere but the underlay it was dropped before its route was looked up.
+                let is_zsnp = Some(packet.ip.protocol()) == self.settings.zsnp_protocol;
+                let (limit, reason) = match is_zsnp {
+                    true => (&mut self.limits.zsnp, PuntReason::Zsnp),
+                    false => (&mut self.limits.local, PuntReason::Local),
+                };
+                if !limit.take(round.now) {
                     self.counters.dropped(packet.origin.net, DropReason::PuntLimited);
                 } else if self.rings.punts.push(vrf, buffer.bytes()) {
-                    self.counters.punt(PuntReason::Local);
+                    self.counters.punt(reason);
                 } else {
                     self.counters.dropped(packet.origin.net, DropReason::PuntFull);
                 }

@@ -6,7 +6,7 @@ use crate::{
     channel::Notice,
     flow::{FlowId, NotLearned, Program},
     io::Io,
-    reason::Event,
+    reason::{DropReason, Event},
     stage::{
         ingress::Origin,
         route::{self, Decision},
@@ -31,6 +31,9 @@ impl<B: Buffer> Engine<B> {
         round: &Round<impl Io<Buffer = B>>,
         packet: &Packet,
     ) -> Result<Decided, Stop> {
+        if Some(packet.ip.protocol()) == self.settings.zsnp_protocol && !packet.own {
+            is_from_underlay(round.tables, packet).then_some(()).ok_or(DropReason::ZsnpForged)?;
+        }
         let mut lasting = true;
         if route::has_moved(&self.neighbours, &packet.key, &packet.origin) {
             lasting = self.moved(round.now, packet)?;
@@ -130,6 +133,11 @@ impl<B: Buffer> Engine<B> {
             Err(NotLearned::Busy) => self.counters.event(Event::FlowBusy),
         }
     }
+}
+
+/// Whether a packet came on a network where tunnels end, and in none of them.
+fn is_from_underlay(tables: &Tables, packet: &Packet) -> bool {
+    tables.vteps.iter().any(|vtep| vtep.underlay == packet.origin.net)
 }
 
 /// Whether a decision is for the fragments of one datagram alone: others of the same hosts may be of other flows.

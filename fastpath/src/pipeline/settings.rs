@@ -17,6 +17,8 @@ pub struct Settings {
     pub held_ms: u32,
     /// When idle flow entries go.
     pub timeouts: FlowTimeouts,
+    /// The IPv4 protocol number of ZSNP, which nobody but hosts on the underlay may send; `None` where it is not spoken.
+    pub zsnp_protocol: Option<u8>,
 }
 
 impl Default for Settings {
@@ -28,6 +30,7 @@ impl Default for Settings {
             held_max: 1_024,
             held_ms: 3_000,
             timeouts: FlowTimeouts::recommended(60),
+            zsnp_protocol: None,
         }
     }
 }
@@ -41,6 +44,7 @@ pub(super) struct Limits {
     pub(super) icmp_errors: RateLimit,
     pub(super) resets: RateLimit,
     pub(super) local: RateLimit,
+    pub(super) zsnp: RateLimit,
     pub(super) arp: RateLimit,
     pub(super) resolve: RateLimit,
     pub(super) moved: RateLimit,
@@ -54,6 +58,7 @@ impl Limits {
             icmp_errors: RateLimit::new(settings.icmp_errors_per_s, 50),
             resets: RateLimit::new(settings.icmp_errors_per_s, 50),
             local: RateLimit::new(settings.local_per_s, 512),
+            zsnp: RateLimit::new(settings.local_per_s, 512),
             arp: notices,
             resolve: notices,
             moved: notices,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use tidegate_tests::{
     fuzz::zsnp_seeds,
-    gateway::{Gateway, HOST1, SITE},
+    gateway::{Gateway, HOST1, SITE, Station},
     packet,
 };
 
@@ -221,6 +221,20 @@ fn balanced(gateway: &Gateway) -> Result<Vec<Vec<u8>>> {
     ])
 }
 
+/// ZSNP: a VM that says what only hosts may say, and a host.
+fn messages(gateway: &Gateway) -> Result<Vec<u8>> {
+    let (vm, host) =
+        (gateway.stranger("red-1", "10.1.1.7", Some(HOST1)), gateway.stranger("underlay", HOST1, None));
+    let says = |who: &Station, packet: &str| -> Result<Vec<u8>> {
+        frame_step(u8::try_from(who.port.0)?, &packet::frame(&who.sends(packet))?)
+    };
+    let steps = [
+        says(&vm, "ip 10.1.1.7 > 10.1.2.9 proto=253 len=64")?,
+        says(&host, &format!("ip {HOST1} > 172.31.0.1 proto=253 len=64"))?,
+    ];
+    Ok(steps.concat())
+}
+
 /// Transactions upon the site: objects that go, wait, clash, and come.
 const TRANSACTIONS: [&str; 8] = [
     r#"{"steps":[{"do":"delete","kind":"vpc_routers","id":"red"}]}"#,
@@ -257,6 +271,7 @@ fn main() -> Result<()> {
     steps.extend(STORIES.iter().map(|story| story.to_vec()));
     steps.extend(translated(&gateway)?);
     steps.extend(balanced(&gateway)?);
+    steps.push(messages(&gateway)?);
     for (at, step) in steps.iter().enumerate() {
         save("pipeline", at, step)?;
     }

@@ -17,6 +17,7 @@ mod ledger;
 mod sent;
 mod station;
 mod told;
+mod zsnp;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -42,7 +43,7 @@ use tidegate_fastpath::{
 };
 
 use self::ledger::Ledger;
-pub use self::{sent::Sent, station::Station};
+pub use self::{sent::Sent, station::Station, zsnp::Agent};
 use crate::packet;
 
 /// The site that most tests stand on.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, collections::HashSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::{At, Known, Links, Report, log::nat_log, text, zstack};
+use super::{At, Known, Links, Report, log::nat_log, text, zsnp, zstack};
 use crate::config::{
     FlowState, Gateway, Hugepages, LcoreId, Limits, Poll, Port, PortSubnet, Timeouts,
     raw::{RawFlowState, RawGateway, RawLimits, RawMetrics, RawPort, RawTimeouts, range as r},
@@ -33,6 +33,7 @@ pub(super) fn check(
     let nat_log = raw.nat_log.as_ref().and_then(|raw| nat_log(raw, report));
     let agents = raw.zstack.as_ref().map_or(&[][..], |raw| &raw.agents);
     let zstack = zstack::agents(agents, &ports, report);
+    let zsnp = raw.zsnp.as_ref().map(|raw| zsnp::zsnp(raw, report));
     let flow_state = raw.flow_state.as_ref().map(|raw| flow_state(raw, report)).unwrap_or_default();
     let gateway = || {
         Some(Gateway {
@@ -48,6 +49,7 @@ pub(super) fn check(
             metrics: metrics.flatten(),
             nat_log,
             zstack,
+            zsnp: zsnp.flatten(),
             state: state?,
             flow_state,
             control_socket: control_socket?,

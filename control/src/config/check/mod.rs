@@ -14,6 +14,7 @@ mod share;
 mod text;
 pub(crate) mod values;
 mod vip;
+mod zsnp;
 mod zstack;
 
 use std::{
@@ -44,7 +45,8 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
     let (gateway, ports) = gateway.unwrap_or_default();
     let pools = pool::check(&raw.vxlan_pools, &ports, &mut report);
     let public_networks = public::check(&raw.public_networks, &ports, &mut links, &mut report);
-    let vpcs = routers(&raw.vpc_routers, &mut report);
+    let has_zsnp = raw.gateway.as_ref().is_some_and(|gateway| gateway.zsnp.is_some());
+    let vpcs = routers(&raw.vpc_routers, has_zsnp, &mut report);
     let networks = network::Check { vpcs: &vpcs, pools: &pools, ports: &ports, links: &mut links };
     let networks = networks.check(&raw.vpc_networks, &mut report);
     let routes = route::Tables::new(raw, &public_networks, &vpcs).check(&raw.routes, &mut report);
@@ -96,21 +98,17 @@ fn count(limit: u16, networks: usize, report: &mut Report) {
     }
 }
 
-fn routers(raw: &[RawVpcRouter], report: &mut Report) -> Known<Vpc> {
+fn routers(raw: &[RawVpcRouter], has_zsnp: bool, report: &mut Report) -> Known<Vpc> {
     Known::collect(
         "vpc_routers",
         raw,
         |raw| raw.id.as_deref(),
         report,
         |at, id, raw, report| {
-            if raw.distributed_routing == Some(true) {
-                report.unbuilt(
-                    at,
-                    "distributed_routing",
-                    "true",
-                    "distributed routing",
-                    "give false or remove the key",
-                );
+            let distributed_routing = raw.distributed_routing.unwrap_or_default();
+            if distributed_routing && !has_zsnp {
+                let what = "needs `gateway.zsnp`, by which hosts are taught direct paths";
+                report.add(at, "distributed_routing", "true", what, "add it, give false or remove the key");
             }
             if let Some(default) = &raw.security_default {
                 for (key, policy) in [("ingress", &default.ingress), ("egress", &default.egress)] {
@@ -122,7 +120,7 @@ fn routers(raw: &[RawVpcRouter], report: &mut Report) -> Known<Vpc> {
             }
             let flow_tracking = raw.flow_tracking.unwrap_or(range::FLOW_TRACKING_DEFAULT);
             let quotas = raw.quotas.as_ref().map(quotas).unwrap_or_default();
-            Some(Vpc { id: id?, account: raw.account.clone(), flow_tracking, quotas })
+            Some(Vpc { id: id?, account: raw.account.clone(), flow_tracking, distributed_routing, quotas })
         },
     )
 }

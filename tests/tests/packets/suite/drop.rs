@@ -20,6 +20,7 @@ fn provoke(gw: &mut Gateway, reason: DropReason) -> Result<(), Unreached> {
     let bytes = |text: &str| frame(text).unwrap();
     let inner = 14 + 20 + 8 + 8;
     match reason {
+        R::ZsnpForged => gw.from(&a, "ip 10.1.1.7 > 10.1.2.9 proto=253 len=64").nothing(),
         R::RuntFrame => gw.rx_bytes("lan", &bytes(&c.sends(udp))[..13]).nothing(),
         R::MultiSegment => {
             gw.io(0).push_segmented(c.port, &bytes(&c.sends(udp)));

@@ -23,6 +23,7 @@ mod resolve;
 mod route;
 mod vlan;
 mod vxlan;
+mod zsnp;
 
 /// [`SITE`] with as many workers as this run has.
 fn site() -> Gateway {

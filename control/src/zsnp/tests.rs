@@ -1,0 +1,5 @@
+//! The machine alone, in virtual time: recorded conversations (`control/tests/zsnp`), and what must hold for any.
+
+mod property;
+mod recorded;
+mod town;
