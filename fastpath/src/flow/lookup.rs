@@ -74,9 +74,7 @@ impl<'a> Lookup<'a> {
 
     #[inline(always)]
     fn ask_for(&self, id: FlowId) {
-        if let Some(record) = self.records.get(id.0 as usize) {
-            prefetch::read(record);
-        }
+        prefetch::nth(self.records, id.0 as usize);
     }
 
     /// The record of a candidate of [`Lookup::probe`], to use it and count on it with one look; of none ([`FlowId::NONE`]) one

@@ -5,22 +5,20 @@
 //! A burst is worked in four passes, so that no pass waits for memory. Each is a function of its own and no part of the
 //! poll loop: what lives during a pass fits the registers.
 
-use std::net::Ipv4Addr;
+mod by_route;
 
+use self::by_route::{KnownHops, LastTable};
 use super::{Engine, Round};
 use crate::{
     buffer::Buffer,
     flow::{FlowId, Lookup},
     io::{BURST, Burst, Io},
     reason::{DropReason, Event},
-    stage::{
-        express::{Door, Express, Heads},
-        policing, route,
-    },
+    stage::express::{Door, Express, Heads},
     table::{
-        Tables, Vrf,
+        Tables,
         lane::{Decided, Lane, Shape, TUNNEL_LEN},
-        neighbour::{Adjacencies, NeighbourId},
+        neighbour::Adjacencies,
     },
     types::{Nanos, NetId, PortId},
     wire::{ethernet, ipv4, translate},
@@ -50,21 +48,6 @@ enum End {
     General,
 }
 
-/// Where the last packet without flow entry came from, and where it went: most of a burst come from one network and go by few
-/// next hops.
-struct Last<'t> {
-    from: NetId,
-    /// The routing table of that network.
-    vrf: Option<&'t Vrf>,
-    /// Address << 16 | network of the next hop; beyond 48 bits for none.
-    hop: u64,
-    next: NeighbourId,
-}
-
-impl Last<'_> {
-    const NONE: Self = Last { from: NetId::NONE, vrf: None, hop: u64::MAX, next: NeighbourId::NONE };
-}
-
 impl Run {
     /// No packet, and the next one takes the general way.
     const GENERAL: Run = Run { len: 0, port: PortId(0), bytes: 0, end: End::General };
@@ -81,11 +64,11 @@ impl<B: Buffer> Engine<B> {
                 continue;
             }
             let Some(key) = door.recognise(buffer.bytes(), packet) else { continue };
-            packet.hash = flows.hash(&key);
             if packet.decided == Decided::ByEntry {
+                packet.hash = flows.hash(&key);
                 flows.prefetch(packet.hash);
             } else if packet.decided == Decided::ByFarRoute {
-                self.ask_for_route(tables, packet);
+                self.begin_route(tables, packet);
             }
         }
     }
@@ -93,12 +76,14 @@ impl<B: Buffer> Engine<B> {
     /// Compares tags; asks for records, or for where routes end.
     #[inline(never)]
     pub(super) fn probe_all(&self, tables: &Tables, packets: &mut [Express]) {
-        let flows = self.flows.lookup();
+        let (flows, mut last) = (self.flows.lookup(), LastTable::NONE);
         for packet in packets {
             if packet.decided == Decided::ByEntry {
                 packet.candidate = flows.probe(packet.hash).unwrap_or(FlowId::NONE);
-            } else if packet.decided == Decided::ByFarRoute {
-                self.ask_for_hop(tables, packet);
+            } else if packet.decided == Decided::ByFarRoute
+                && let Some(vrf) = last.of(tables, packet)
+            {
+                packet.place = vrf.fib.go_on(packet.place, packet.key.destination());
             }
         }
     }
@@ -107,12 +92,11 @@ impl<B: Buffer> Engine<B> {
     #[inline(never)]
     pub(super) fn direct(&self, tables: &Tables, packets: &mut [Express]) {
         let (flows, known) = (self.flows.lookup(), self.neighbours.adjacencies());
-        let mut last = Last::NONE;
+        let (mut last, mut hops) = (LastTable::NONE, KnownHops::NONE);
         for packet in packets {
-            if packet.decided == Decided::ByEntry {
-                direct_by_entry(&flows, known, packet);
-            } else {
-                self.direct_by_route(tables, packet, &mut last);
+            match packet.decided {
+                Decided::ByEntry => direct_by_entry(&flows, known, packet),
+                _ => self.direct_by_route(tables, last.of(tables, packet), &mut hops, packet),
             }
         }
     }
@@ -226,7 +210,8 @@ impl<B: Buffer> Engine<B> {
                 break;
             }
             let packet_len = packet.len;
-            let Some(ip) = heads.put(buffer, packet) else {
+            let hash = if BY_ENTRY { packet.hash } else { flows.hash(&packet.key) };
+            let Some(ip) = heads.put(buffer, packet, hash) else {
                 end = End::General;
                 break;
             };
@@ -283,57 +268,6 @@ impl<B: Buffer> Engine<B> {
             self.counters.events[Event::FlowHit.index()].add(came);
         }
     }
-
-    /// As the decision for a packet without flow entry says, where that is to forward it.
-    #[inline(always)]
-    fn direct_by_route<'t>(&self, tables: &'t Tables, packet: &mut Express, last: &mut Last<'t>) {
-        if packet.vtep != 0 && !self.is_at_home(packet) {
-            return;
-        }
-        let from = packet.key.net();
-        if from != last.from {
-            (last.from, last.vrf) = (from, vrf_of(tables, packet));
-        }
-        let Some(vrf) = last.vrf else { return };
-        let Some((net, ip)) = route::next_hop(tables, vrf, &packet.key) else { return };
-        if policing::between(tables, vrf, net, &packet.key) {
-            return;
-        }
-        let hop = u64::from(ip.to_bits()) << 16 | u64::from(net.0);
-        if hop != last.hop {
-            let Some(next) = self.neighbours.lookup(net, ip) else { return };
-            (last.hop, last.next) = (hop, next);
-        }
-        (packet.egress, packet.next) = (net, last.next);
-    }
-
-    /// Whether it came through a tunnel end that may send, and its sender is not known behind another one; whether it is the
-    /// same sender, the general way asks.
-    #[inline(never)]
-    fn is_at_home(&self, packet: &Express) -> bool {
-        let vtep = Ipv4Addr::from_bits(packet.vtep);
-        let known = route::place_of(&self.neighbours, packet.key.net(), packet.key.source());
-        ipv4::may_send(vtep) && known.is_none_or(|(_, known)| known == vtep)
-    }
-
-    /// Asks for what the decision of a packet without flow begins with.
-    #[inline(never)]
-    fn ask_for_route(&self, tables: &Tables, packet: &Express) {
-        if let Some(vrf) = vrf_of(tables, packet) {
-            vrf.fib.prefetch(packet.key.destination());
-        }
-        if packet.vtep != 0 {
-            self.neighbours.prefetch_lookup(packet.key.net(), packet.key.source());
-        }
-    }
-
-    /// Asks for what it goes on with.
-    #[inline(never)]
-    fn ask_for_hop(&self, tables: &Tables, packet: &Express) {
-        if let Some(vrf) = vrf_of(tables, packet) {
-            vrf.fib.prefetch_next(packet.key.destination());
-        }
-    }
 }
 
 /// By the entry of its flow, if the candidate is that and up to date.
@@ -347,10 +281,4 @@ fn direct_by_entry(flows: &Lookup<'_>, known: Adjacencies<'_>, packet: &mut Expr
         (packet.egress, packet.next) = (egress, next);
         known.prefetch(next);
     }
-}
-
-/// The routing table that decides about a packet without flow entry.
-#[inline(always)]
-fn vrf_of<'t>(tables: &'t Tables, packet: &Express) -> Option<&'t Vrf> {
-    tables.vrf(tables.lanes.get(packet.key.net())?.vrf)
 }

@@ -9,6 +9,7 @@ use crate::{
     stage::{ingress, link},
     table::{
         Tables,
+        fib::Place as RoutePlace,
         lane::{Decided, Lane, TUNNEL_LEN},
         neighbour::{Adjacencies, NeighbourId, NeighbourTable},
         vni::VniTable,
@@ -28,7 +29,7 @@ use crate::{
 pub struct Express {
     /// Its flow.
     pub key: FlowKey,
-    /// The hash of that.
+    /// The hash of that, where its entry decides.
     pub hash: FlowHash,
     /// Where the record of its flow may be.
     pub candidate: FlowId,
@@ -38,6 +39,8 @@ pub struct Express {
     pub generation: u32,
     /// The next hop, where there is `egress`.
     pub next: NeighbourId,
+    /// How far the lookup in a far routing table has come.
+    pub place: RoutePlace,
     /// The network it goes out to; [`NetId::NONE`] for the general way.
     pub egress: NetId,
     /// That of its key again, beside the former: both are compared at once ([`Express::between`]).
@@ -61,6 +64,7 @@ impl Express {
         vtep: 0,
         generation: 0,
         next: NeighbourId::from_u32(0),
+        place: RoutePlace::NONE,
         egress: NetId::NONE,
         from: NetId::NONE,
         start: 0,
@@ -287,12 +291,17 @@ impl<'t, const HEAD: usize, const IS_TUNNEL: bool> Heads<'t, HEAD, IS_TUNNEL> {
         Heads { lane, known: neighbours.adjacencies(), last: u64::MAX, mac: 0 }
     }
 
-    /// Gives a packet the headers towards its next hop and returns it, as it begins with its IPv4 header. `None`, with nothing
+    /// Gives a packet of a flow with this hash the headers towards its next hop and returns it, as it begins with its IPv4 header. `None`, with nothing
     /// changed, where the general way must say.
     #[inline(always)]
-    pub fn put<'b, B: Buffer>(&mut self, buffer: &'b mut B, packet: &Express) -> Option<&'b mut [u8]> {
+    pub fn put<'b, B: Buffer>(
+        &mut self,
+        buffer: &'b mut B,
+        packet: &Express,
+        hash: FlowHash,
+    ) -> Option<&'b mut [u8]> {
         // The lower bound is checked when a packet is read, too; here it tells the compiler what need not be checked below.
-        let Express { start, len, next, hash, .. } = *packet;
+        let Express { start, len, next, .. } = *packet;
         if len > self.lane.len_max || usize::from(len) < FRONT_LEN {
             return None;
         }

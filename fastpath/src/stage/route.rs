@@ -9,7 +9,7 @@ use crate::{
     reason::DropReason,
     stage::{ingress::Origin, policing},
     table::{
-        Tables, Vrf,
+        Tables,
         fib::Hop,
         neighbour::{NeighbourTable, Reach},
     },
@@ -119,15 +119,17 @@ pub fn resolve(tables: &Tables, mut vrf: VrfId, destination: Ipv4Addr) -> Result
     Err(DropReason::RouteUnusable)
 }
 
-/// As [`decide`] for a packet that it would forward, as far as the next hop: network and address. `None` where it may say
-/// something else.
+/// Whether [`decide`] asks nothing but the routing table about packets between these addresses.
 #[inline(always)]
-pub fn next_hop(tables: &Tables, vrf: &Vrf, key: &FlowKey) -> Option<(NetId, Ipv4Addr)> {
-    let (source, destination) = (key.source(), key.destination());
-    if !ipv4::is_ordinary(source) || !ipv4::is_ordinary(destination) {
-        return None;
-    }
-    match vrf.fib.lookup(destination) {
+pub fn is_ordinary(key: &FlowKey) -> bool {
+    ipv4::is_ordinary(key.source()) && ipv4::is_ordinary(key.destination())
+}
+
+/// As [`decide`] for an ordinary packet whose destination has this hop, as far as the next one: network and address. `None` where
+/// it would not forward it.
+#[inline(always)]
+pub fn next_hop(tables: &Tables, hop: Hop, destination: Ipv4Addr) -> Option<(NetId, Ipv4Addr)> {
+    match hop {
         Hop::Connected(net) => Some((net, destination)),
         Hop::Via(net, ip) => Some((net, ip)),
         Hop::Leak(other) => match resolve(tables, other, destination) {

@@ -49,6 +49,24 @@ pub enum Hop {
     Vip(VipId),
 }
 
+/// The number of a [`Hop`] in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HopId(pub u32);
+
+impl HopId {
+    /// That of [`Hop::NoRoute`].
+    pub const NO_ROUTE: HopId = HopId(NO_ROUTE);
+}
+
+/// How far a lookup in steps has come ([`Fib::begin`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u32);
+
+impl Place {
+    /// Of no lookup.
+    pub const NONE: Place = Place(0);
+}
+
 /// Most routes of one table. What they need at worst (see `stride`) is within the 28 bits of an entry.
 pub const ROUTES_MAX: usize = 2_000_000;
 
@@ -122,9 +140,15 @@ impl Fib {
     /// The hop of the longest prefix that covers `destination`.
     #[inline]
     pub fn lookup(&self, destination: Ipv4Addr) -> Hop {
+        self.hop(self.lookup_id(destination))
+    }
+
+    /// The same as its number in this table.
+    #[inline(always)]
+    pub fn lookup_id(&self, destination: Ipv4Addr) -> HopId {
         let address = u32::from(destination);
         let root = self.root(address);
-        let Some(&(mut entry)) = self.entries.get(root.index(address)) else { return Hop::NoRoute };
+        let Some(&(mut entry)) = self.entries.get(root.index(address)) else { return HopId::NO_ROUTE };
         let mut rest = address << root.depth << root.stride;
         // Ends: each round takes at least one bit, and entries whose bits are used up are leaves.
         while entry & NODE != 0 {
@@ -133,37 +157,49 @@ impl Fib {
             rest = rest << less_one << 1;
             match self.entries.get(index as usize) {
                 Some(&next) => entry = next,
-                None => return Hop::NoRoute,
+                None => return HopId::NO_ROUTE,
             }
         }
-        self.hops.get(entry as usize).copied().unwrap_or_default()
+        HopId(entry)
     }
 
-    /// Asks the CPU for the first line that [`Fib::lookup`] will touch.
-    #[inline]
-    pub fn prefetch(&self, destination: Ipv4Addr) {
+    /// A hop by its number.
+    #[inline(always)]
+    pub fn hop(&self, id: HopId) -> Hop {
+        self.hops.get(id.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// The first step of a lookup of which no step waits for memory: says where it begins, and asks the CPU for that line.
+    #[inline(always)]
+    pub fn begin(&self, destination: Ipv4Addr) -> Place {
         let address = u32::from(destination);
-        if let Some(entry) = self.entries.get(self.root(address).index(address)) {
-            prefetch::read(entry);
+        let index = self.root(address).index(address);
+        prefetch::nth(&self.entries, index);
+        Place(index as u32)
+    }
+
+    /// The second step, when that line is there: says where the lookup goes on, and asks for that line.
+    #[inline(always)]
+    pub fn go_on(&self, place: Place, destination: Ipv4Addr) -> Place {
+        match self.entries.get(place.0 as usize) {
+            Some(&entry) if entry & NODE != 0 => {
+                let address = u32::from(destination);
+                let root = self.root(address);
+                let rest = address << root.depth << root.stride;
+                let index = (entry & FIRST_MASK) + (rest >> (31 - (entry >> STRIDE_SHIFT & STRIDE_MASK)));
+                prefetch::nth(&self.entries, index as usize);
+                Place(index)
+            }
+            _ => place,
         }
     }
 
-    /// Asks the CPU for what [`Fib::lookup`] goes on with behind that line.
-    #[inline]
-    pub fn prefetch_next(&self, destination: Ipv4Addr) {
-        let address = u32::from(destination);
-        let root = self.root(address);
-        let Some(&entry) = self.entries.get(root.index(address)) else { return };
-        if entry & NODE == 0 {
-            if let Some(hop) = self.hops.get(entry as usize) {
-                prefetch::read(hop);
-            }
-        } else {
-            let rest = address << root.depth << root.stride;
-            let index = (entry & FIRST_MASK) + (rest >> (31 - (entry >> STRIDE_SHIFT & STRIDE_MASK)));
-            if let Some(entry) = self.entries.get(index as usize) {
-                prefetch::read(entry);
-            }
+    /// The last step: what [`Fib::lookup_id`] says. Waits for memory where the table has more than two levels there.
+    #[inline(always)]
+    pub fn end(&self, place: Place, destination: Ipv4Addr) -> HopId {
+        match self.entries.get(place.0 as usize) {
+            Some(&entry) if entry & NODE == 0 => HopId(entry),
+            _ => self.lookup_id(destination),
         }
     }
 
@@ -337,8 +373,12 @@ mod tests {
             [low.wrapping_sub(1), low, high, high.wrapping_add(1)].map(Ipv4Addr::from_bits)
         });
         for destination in borders.chain(destinations) {
-            fib.prefetch(destination);
-            fib.prefetch_next(destination);
+            let place = fib.go_on(fib.begin(destination), destination);
+            assert_eq!(
+                fib.hop(fib.end(place, destination)),
+                fib.lookup(destination),
+                "{destination} in steps"
+            );
             assert_eq!(fib.lookup(destination), longest(routes, destination), "{destination} in {routes:?}");
         }
     }

@@ -307,9 +307,7 @@ impl Adjacencies<'_> {
     /// Asks the CPU for the entry.
     #[inline(always)]
     pub fn prefetch(&self, id: NeighbourId) {
-        if let Some(slot) = self.0.get(id.place()) {
-            prefetch::read(slot);
-        }
+        prefetch::nth(self.0, id.place());
     }
 }
 
