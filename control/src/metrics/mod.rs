@@ -365,6 +365,7 @@ mod tests {
                 || metric.name == "tidegate_objects"
                 || metric.name.starts_with("tidegate_qos")
                 || metric.name.starts_with("tidegate_zsnp_traffic")
+                || metric.name.starts_with("tidegate_zstack")
                 || (metric.name.starts_with("tidegate_port_") && !metric.labels.contains(&"worker"));
             let there = text.contains(&format!("# TYPE {} ", metric.name));
             assert_eq!(there, !rare, "{}", metric.name);

@@ -141,7 +141,7 @@ endpoints! {
     SyncHa = "/syncVpcRouterHa", Async, Nothing, "answers `NoHa`";
     RestartKeepalived = "/restartKeepalived", Async, Refused, "no pairs yet";
     KeepalivedGarp = "/keepalived/garp", Sync, Refused, "of the stock router's own script";
-    DistributedRouting = "/zsn/dr", Async, Empty, "no direct paths (ZSNP) yet";
+    DistributedRouting = "/zsn/dr", Async, Empty, "not yet: the switch is `distributed_routing` of the VPC router";
     ZsnStatus = "/zsn/status", Async, Nothing, "answers an empty status";
     ZsnConnections = "/zsn/connections", Async, Nothing, "answers no connections";
     RefreshFlowMeter = "/flowmeter/refresh", Async, Empty, "no flow export yet; `gateway.nat_log` logs sessions";
