@@ -12,7 +12,7 @@ AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 # Of the fuzz targets: address or none. Each has a build of its own.
 SANITIZER ?= address
 
-.PHONY: help deps deps-build deps-peers build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
+.PHONY: help deps deps-build deps-peers build agent demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -27,6 +27,9 @@ deps-peers: ## install what `make bench` measures beside us: dpdk-testpmd, OVS-D
 
 build: deps-build ## build the gateway, target/release/tidegate
 	$(CARGO) $(LTO) build --release -p tidegate-control
+
+agent: deps-build ## build the host agent, target/release/tidegate-agent
+	$(CARGO) build --release -p tidegate-agent
 
 demo: build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
 	$(CARGO) $(LTO) build --release -p tidegate-tests --bin tidegate-demo
@@ -47,7 +50,7 @@ test-core: ## the part without DPDK and root: unit, packet tables, goldens, prop
 test-dpdk: ## the DPDK rim and the daemon on vdevs, no hugepages
 	$(CARGO) test -p dpdk-sys -p tidegate-fastpath -p tidegate-control --features tidegate-fastpath/dpdk,tidegate-control/dpdk
 
-test-lab: build ## the gateway among kernel hosts in network namespaces, on net_tap and net_pcap (root)
+test-lab: build agent ## the gateway among kernel hosts in network namespaces, on net_tap and net_pcap (root)
 	TIDEGATE=$(abspath $(TARGET))/release/tidegate $(CARGO) $(AS_ROOT) test -p tidegate-tests --test lab -- --test-threads=1
 
 test-loom: ## every interleaving of the lock-free parts
