@@ -4,6 +4,7 @@
 //!
 //! It needs root and what `make deps` installs.
 
+pub mod agent;
 pub mod gateway;
 pub mod host;
 pub mod idle;

@@ -7,6 +7,7 @@ mod balance;
 mod balance_load;
 mod crash;
 mod desired;
+mod direct;
 mod east_west;
 mod fault;
 mod health;
@@ -24,6 +25,8 @@ mod public;
 mod qos;
 mod reload;
 mod workers;
+mod zsnp;
+mod zsnp_ends;
 mod zstack;
 
 use serde_json::Value;
