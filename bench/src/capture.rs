@@ -65,9 +65,17 @@ const FCS_LEN: usize = 4;
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, traffic: &Traffic) -> Result<usize> {
+    write_first(path, traffic, usize::MAX)
+}
+
+/// The same, at most the first `most` frames.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_first(path: &Path, traffic: &Traffic, most: usize) -> Result<usize> {
     let frame =
         |n: usize| pcap::Frame { at: FRAME_GAP * n as u32, bytes: traffic.frame(traffic.at(n)).to_vec() };
-    let frames: Vec<_> = (0..traffic.turn()).map(frame).collect();
+    let frames: Vec<_> = (0..traffic.turn().min(most)).map(frame).collect();
     pcap::write(path, &frames).context("the capture")?;
     Ok(frames.len())
 }

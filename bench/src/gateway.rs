@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
     table::{
@@ -106,10 +106,27 @@ impl Builder {
 
     /// A public address, and its route in the table of its network.
     pub fn vip(&mut self, vrf: VrfId, vip: Vip) -> VipId {
+        let address = vip.address;
+        let id = self.own_address(vip);
+        self.route(vrf, address.into(), Hop::Vip(id));
+        id
+    }
+
+    /// An address whose ports stand for others, without route: one that a network of ours has anyway.
+    pub fn own_address(&mut self, vip: Vip) -> VipId {
         let id = VipId(self.tables.vips.len() as u16);
-        self.route(vrf, vip.address.into(), Hop::Vip(id));
         self.tables.vips.push(Some(Arc::new(vip)));
         id
+    }
+
+    /// The first network of a VRF.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn net_of(&self, vrf: VrfId) -> Result<NetId> {
+        let of_vrf = |net: &Option<Arc<Net>>| net.as_ref().is_some_and(|net| net.vrf == vrf);
+        let at = self.tables.nets.iter().position(of_vrf).context("a routing table without network")?;
+        Ok(NetId(at as u16))
     }
 
     /// How packets of a VPC leave; everything that no other route takes does.

@@ -1,71 +1,11 @@
 //! Instructions per packet, counted by callgrind: the same on any machine and under any load, so the gate of CI.
 //!
-//! The bench runs itself under valgrind twice, with N and with 2N packets. The difference over N has neither start-up nor
-//! verification nor first packets in it, and only the poll of the worker is counted at all. What moves a little between
-//! runs: the flow hash has a random key, so now and then two flows share a bucket and a tag.
+//! How they are counted is in [`callgrind`](crate::callgrind).
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    fs, io,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-
-/// The function of which callgrind counts, callees included, as its pattern for names.
-pub const COUNTED: &str = "*counted_poll*";
-
-/// Counts one scenario: `program`, this bench, is called with `args`, to which the number of packets is added.
-///
-/// # Errors
-/// No valgrind, or the program fails under it.
-pub fn per_packet(program: &Path, args: &[String], packets: u64) -> Result<f64> {
-    let dir = tempfile::tempdir().context("a directory for callgrind's files")?;
-    let files = [dir.path().join("once"), dir.path().join("twice")];
-    // Both at a time, each on a CPU of its own where there are two.
-    let once = start(program, args, packets, &files[0])?;
-    let twice = start(program, args, 2 * packets, &files[1])?;
-    let (once, twice) = (end(once, &files[0]), end(twice, &files[1]));
-    let (once, twice) = (once?, twice?);
-    let more = twice.checked_sub(once).context("twice the packets took fewer instructions")?;
-    Ok(more as f64 / packets as f64)
-}
-
-fn start(program: &Path, args: &[String], packets: u64, file: &Path) -> Result<Child> {
-    let started = Command::new("valgrind")
-        .args(["--tool=callgrind", "-q", "--collect-atstart=no", &format!("--toggle-collect={COUNTED}")])
-        .arg(format!("--callgrind-out-file={}", file.display()))
-        .arg(program)
-        .args(args)
-        .args(["--packets", &packets.to_string(), "--json", "/dev/null"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    started.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            anyhow::anyhow!("valgrind is missing; `make deps` installs it (Debian: apt-get install valgrind)")
-        }
-        _ => anyhow::Error::new(error).context("valgrind"),
-    })
-}
-
-fn end(child: Child, file: &Path) -> Result<u64> {
-    let output = child.wait_with_output().context("valgrind")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "under valgrind: {}: {}", output.status, said.trim());
-    total(&fs::read_to_string(file).context("callgrind's file")?)
-        .with_context(|| format!("callgrind counted nothing; is {COUNTED} inlined? {}", said.trim()))
-}
-
-/// The sum in a file of callgrind.
-fn total(file: &str) -> Option<u64> {
-    let line = file.lines().rev().find_map(|line| line.strip_prefix("totals: "))?;
-    line.trim().parse().ok().filter(|total| *total > 0)
-}
 
 /// Under which conditions was counted; numbers of different ones are not compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,14 +101,6 @@ impl Baseline {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sum_is_read_from_the_foot_of_the_file() {
-        let file = "version: 1\nevents: Ir\nsummary: 7\nfn=(1) main\n1 3\ntotals: 65000\n";
-        assert_eq!(total(file), Some(65_000));
-        assert_eq!(total("totals: 0\n"), None);
-        assert_eq!(total("events: Ir\n"), None);
-    }
 
     fn counts(of: &[(&str, f64)]) -> BTreeMap<String, f64> {
         of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()

@@ -3,10 +3,11 @@
 //!
 //! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
-//! first pass was read by an independent parser and found right. `instructions` runs the same under callgrind. `compile`
+//! first pass was read by an independent parser and found right. `callgrind` runs the same under valgrind, and `instructions` compares what that counts with the file of the gate. `compile`
 //! and `desired` are apart: they tell what control needs for a configuration, and for objects and changes of them.
 
 pub mod build;
+pub mod callgrind;
 pub mod capture;
 pub mod compare;
 #[cfg(feature = "control")]

@@ -57,6 +57,9 @@ pub struct Label {
     pub frame_bytes: usize,
     /// Routes, where the scenario has a number of them.
     pub routes: Option<u32>,
+    /// VPCs that share the VMs; neighbouring packets are of different ones.
+    #[serde(default = "one")]
+    pub vpcs: u32,
     /// Frames that the worker gets at a time.
     pub burst: usize,
     /// Workers.
@@ -67,6 +70,10 @@ pub struct Label {
     pub hugepages: bool,
 }
 
+const fn one() -> u32 {
+    1
+}
+
 fn ourselves() -> String {
     "tidegate".to_owned()
 }
@@ -75,6 +82,16 @@ impl Label {
     /// Whether it is a measurement of this gateway.
     pub fn is_ours(&self) -> bool {
         self.engine == ourselves()
+    }
+
+    /// Whether packets come from another process.
+    pub fn has_generator(&self) -> bool {
+        self.is_ours() && self.buffers.ends_with("from testpmd")
+    }
+
+    /// Whether packets come by a device, so that its driver is in the work.
+    pub fn has_driver(&self) -> bool {
+        self.buffers.contains("net_")
     }
 
     /// For a scenario on one worker, without hugepages.
@@ -91,6 +108,7 @@ impl Label {
             frames: load.frames.to_string(),
             frame_bytes: load.frames.mean(),
             routes: scenario.routes(),
+            vpcs: scenario.vpcs(),
             burst,
             workers: 1,
             services: scenario.services().into_iter().map(str::to_owned).collect(),

@@ -19,7 +19,7 @@ pub struct Expected<'a> {
     pub replaced: Replaced<'a>,
 }
 
-/// What address translation replaces of a packet: one address with its port.
+/// What address translation replaces of a packet: addresses with their ports.
 #[derive(Clone, Copy)]
 pub enum Replaced<'a> {
     /// Nothing.
@@ -28,6 +28,8 @@ pub enum Replaced<'a> {
     Source(&'a dyn Fn(Ipv4Addr, u16) -> bool),
     /// The destination, by this.
     Destination(Ipv4Addr, u16),
+    /// The source by something that is right, and the destination by this.
+    Both(&'a dyn Fn(Ipv4Addr, u16) -> bool, Ipv4Addr, u16),
 }
 
 /// Outer headers, as they must be. Pairs are (ours, theirs).
@@ -64,16 +66,19 @@ pub fn check_routed(expected: &Expected<'_>, frame: &[u8]) -> Result<()> {
         ..before
     };
     let mut udp_wanted = UdpHeader { checksum: udp.checksum, ..udp_before };
-    match expected.replaced {
-        Replaced::Nothing => {}
-        Replaced::Source(is_right) => {
-            let (address, port) = (Ipv4Addr::from(after.source), udp.source_port);
-            ensure!(is_right(address, port), "source {address}:{port}");
-            (ip_wanted.source, udp_wanted.source_port) = (after.source, port);
-        }
-        Replaced::Destination(address, port) => {
-            (ip_wanted.destination, udp_wanted.destination_port) = (address.octets(), port);
-        }
+    let (source, destination) = match expected.replaced {
+        Replaced::Nothing => (None, None),
+        Replaced::Source(is_right) => (Some(is_right), None),
+        Replaced::Destination(address, port) => (None, Some((address, port))),
+        Replaced::Both(is_right, address, port) => (Some(is_right), Some((address, port))),
+    };
+    if let Some(is_right) = source {
+        let (address, port) = (Ipv4Addr::from(after.source), udp.source_port);
+        ensure!(is_right(address, port), "source {address}:{port}");
+        (ip_wanted.source, udp_wanted.source_port) = (after.source, port);
+    }
+    if let Some((address, port)) = destination {
+        (ip_wanted.destination, udp_wanted.destination_port) = (address.octets(), port);
     }
     ensure!(after == ip_wanted, "IPv4 header is {after:?}, not {ip_wanted:?}");
     ensure!(udp == udp_wanted, "UDP header is {udp:?}, not {udp_wanted:?}");

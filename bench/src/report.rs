@@ -22,10 +22,12 @@ const WHAT: [Column; 4] = [
     ("in", true, |row| format!("{}{}", row.label.buffers, if row.label.hugepages { ", huge" } else { "" })),
 ];
 
+const POPULARITY: Column = ("popularity", true, |row| row.label.popularity.clone());
+
 /// How it was measured, where that differs.
 const HOW: [Column; 4] = [
     ("path", true, |row| row.label.path.clone()),
-    ("popularity", true, |row| row.label.popularity.clone()),
+    POPULARITY,
     ("burst", false, |row| row.label.burst.to_string()),
     ("workers", false, |row| row.label.workers.to_string()),
 ];
@@ -82,10 +84,11 @@ pub fn table(rows: &[Row]) -> String {
 /// Measurements beside their targets, with a mark whether these are met; below them peers, where there are some.
 pub fn main_table(rows: &[Row]) -> String {
     let ours: Vec<Row> = rows.iter().filter(|row| row.label.is_ours()).cloned().collect();
-    let table = written(&ours, [&WHAT[..], &WORK, &TARGETS, &[INSTRUCTIONS_MET], &TOTAL, &MEMORY].concat());
+    let columns = [&WHAT[..], &[POPULARITY], &WORK, &TARGETS, &[INSTRUCTIONS_MET], &TOTAL, &MEMORY].concat();
+    let table = written(&ours, columns);
     let has_peer = |row: &&Row| {
         let is_peer = |peer: &Row| !peer.label.is_ours() && is_same_work(&peer.label, &row.label);
-        row.label.phase == Phase::Established && rows.iter().any(is_peer)
+        row.label.phase == Phase::Established && !row.label.has_driver() && rows.iter().any(is_peer)
     };
     let mut beside: Vec<Row> = rows.iter().filter(has_peer).cloned().collect();
     if beside.is_empty() {
@@ -100,8 +103,8 @@ pub fn main_table(rows: &[Row]) -> String {
 /// The same packets for the same purpose.
 fn is_same_work(a: &Label, b: &Label) -> bool {
     let of = |label: &Label| {
-        let Label { scenario, phase, flows, frames, routes, popularity, .. } = label.clone();
-        (scenario, phase, flows, frames, routes, popularity)
+        let Label { scenario, phase, flows, frames, routes, vpcs, popularity, .. } = label.clone();
+        (scenario, phase, flows, frames, routes, vpcs, popularity)
     };
     of(a) == of(b)
 }
@@ -200,8 +203,9 @@ fn written(rows: &[Row], columns: Vec<Column>) -> String {
 
 /// The scenario, and what is not usual about it.
 pub(crate) fn scenario(label: &Label) -> String {
-    let Label { scenario, routes, phase, .. } = label;
+    let Label { scenario, routes, vpcs, phase, .. } = label;
     let routes = routes.filter(|routes| *routes > 1).map(|routes| format!("{routes} routes"));
+    let vpcs = (*vpcs > 1).then(|| format!("{vpcs} VPCs"));
     let phase = match phase {
         Phase::Established => None,
         Phase::New => Some("new flows".to_owned()),
@@ -214,7 +218,7 @@ pub(crate) fn scenario(label: &Label) -> String {
         Phase::Churn => Some("while configured".to_owned()),
         Phase::Control => Some("no engine".to_owned()),
     };
-    let words: Vec<String> = [Some(scenario.clone()), routes, phase].into_iter().flatten().collect();
+    let words: Vec<String> = [Some(scenario.clone()), routes, vpcs, phase].into_iter().flatten().collect();
     words.join(", ")
 }
 

@@ -53,7 +53,7 @@ pub fn of(label: &Label) -> Option<Target> {
     {
         return None;
     }
-    if !label.is_ours() {
+    if !label.is_ours() || label.has_driver() || label.vpcs > 1 {
         return None;
     }
     match label.phase {

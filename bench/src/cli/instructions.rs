@@ -9,8 +9,10 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use tidegate_bench::{
-    build, document,
-    instructions::{self, Baseline, Conditions},
+    build,
+    callgrind::{self, Profile},
+    document,
+    instructions::{Baseline, Conditions},
     measurement::{Label, Phase, Row},
     scenario::Name,
     traffic::FrameSize,
@@ -44,6 +46,15 @@ pub(super) struct Instructions {
     /// Writes what was counted to the baseline file instead.
     #[arg(long, requires = "baseline")]
     update: bool,
+    /// Also by function: each without those that it calls; what is inlined is its caller's.
+    #[arg(long, conflicts_with_all = ["json", "baseline"])]
+    by_function: bool,
+    /// Counts with so many routes (ip4, session).
+    #[arg(long, conflicts_with = "baseline", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    routes: u32,
+    /// Counts with so many VPCs (vxlan-vxlan, vxlan-snat).
+    #[arg(long, conflicts_with = "baseline", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16000))]
+    vpcs: u32,
     /// Writes the counts as JSON to this file, or to standard output (`-`).
     #[arg(long)]
     json: Option<PathBuf>,
@@ -51,10 +62,18 @@ pub(super) struct Instructions {
 
 impl Instructions {
     pub(super) fn run(&self) -> Result<()> {
-        let counted = self.count()?;
+        let profiles = self.count()?;
+        if self.by_function {
+            profiles.iter().for_each(|(scenario, profile)| print!("{}", told(scenario, profile)));
+            return Ok(());
+        }
+        let counted = profiles.into_iter().map(|(scenario, profile)| (scenario, profile.total())).collect();
         match &self.json {
             Some(to) => document::write_json(&counted, to)?,
-            None => counted.iter().for_each(|(scenario, count)| println!("{scenario:<14} {count:>8.1}")),
+            None => {
+                let each = |(scenario, count): (&String, &f64)| println!("{scenario:<18} {count:>8.1}");
+                BTreeMap::iter(&counted).for_each(each);
+            }
         }
         let Some(path) = &self.baseline else { return Ok(()) };
         if !self.update {
@@ -66,14 +85,16 @@ impl Instructions {
         Baseline { margin_percent, conditions: self.conditions(), instructions: rounded }.write(path)
     }
 
-    fn count(&self) -> Result<BTreeMap<String, f64>> {
+    fn count(&self) -> Result<BTreeMap<String, Profile>> {
         self.on.check()?;
         let scenarios = if self.scenarios.is_empty() { &Name::ALL[..] } else { &self.scenarios };
         let conditions = self.conditions();
         let count = |scenario: &Name| {
             let name = scenario.to_string();
-            let args = args(&name, &conditions);
-            let count = instructions::per_packet(&env::current_exe()?, &args, self.packets);
+            let mut args = args(&name, &conditions);
+            let more = [("--routes", self.routes), ("--vpcs", self.vpcs)];
+            args.extend(more.into_iter().flat_map(|(option, n)| [option.to_owned(), n.to_string()]));
+            let count = callgrind::per_packet(&env::current_exe()?, &args, self.packets);
             Ok((name.clone(), count.context(name)?))
         };
         scenarios.iter().map(count).collect()
@@ -88,6 +109,16 @@ impl Instructions {
             burst: self.burst.into(),
         }
     }
+}
+
+/// A line for each function that takes more than a hundredth of all.
+fn told(scenario: &str, profile: &Profile) -> String {
+    let total = profile.total();
+    let line = |(name, n): &(String, f64)| format!("  {n:>8.1} {:>4.0} %  {name}\n", n / total * 100.0);
+    let (large, small): (Vec<_>, Vec<_>) = profile.functions.iter().partition(|(_, n)| *n >= total / 100.0);
+    let rest = ("all others".to_owned(), small.iter().map(|(_, n)| n).sum());
+    let lines: String = large.into_iter().chain([&rest]).map(line).collect();
+    format!("{scenario}: {total:.1} instructions per packet\n{lines}")
 }
 
 /// The command line of the program that is run under callgrind.
@@ -120,7 +151,11 @@ pub(super) fn fill(row: &mut Row) -> Result<()> {
 pub(super) fn fill_once(rows: &mut [Row]) -> Result<()> {
     let mut counted: HashMap<String, f64> = HashMap::new();
     let is_counted = |row: &&mut Row| {
-        row.label.routes.unwrap_or(1) == 1 && row.label.phase == Phase::Established && row.label.is_ours()
+        row.label.routes.unwrap_or(1) == 1
+            && row.label.phase == Phase::Established
+            && row.label.is_ours()
+            && !row.label.has_driver()
+            && row.label.vpcs == 1
     };
     for row in rows.iter_mut().filter(is_counted) {
         let name = row.label.scenario.clone();
@@ -144,10 +179,11 @@ fn count_for(label: &Label) -> Result<f64> {
     };
     let mut args = args(&label.scenario, &conditions);
     let routes = label.routes.unwrap_or(1).min(FLOWS_MAX).to_string();
-    args.extend(
-        ["--path", &label.path, "--popularity", &label.popularity, "--routes", &routes].map(str::to_owned),
-    );
-    instructions::per_packet(&env::current_exe()?, &args, PACKETS).context(label.scenario.clone())
+    let (path, popularity, vpcs) = (&label.path, &label.popularity, &label.vpcs.to_string());
+    let more = ["--path", path, "--popularity", popularity, "--routes", &routes, "--vpcs", vpcs];
+    args.extend(more.map(str::to_owned));
+    let profile = callgrind::per_packet(&env::current_exe()?, &args, PACKETS);
+    profile.map(|profile| profile.total()).with_context(|| label.scenario.clone())
 }
 
 /// Of a new baseline. The compiler's choices move a scenario by less when something else changes.

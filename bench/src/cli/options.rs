@@ -31,6 +31,10 @@ pub(super) enum On {
     Dpdk,
     /// The same, and they come and go by a DPDK device, net_ring, whose driver is in the work then.
     Ring,
+    /// The same by net_memif, which copies them.
+    Memif,
+    /// The same, and at the other end of the memif dpdk-testpmd sends as fast as it can, on another CPU.
+    Testpmd,
 }
 
 impl On {
@@ -42,7 +46,9 @@ impl On {
         match buffers {
             "mem" => On::Mem,
             "mbuf" => On::Dpdk,
-            _ => On::Ring,
+            "mbuf, net_ring" => On::Ring,
+            "mbuf, net_memif" => On::Memif,
+            _ => On::Testpmd,
         }
     }
 
@@ -60,6 +66,8 @@ impl fmt::Display for On {
             On::Mem => "mem",
             On::Dpdk => "dpdk",
             On::Ring => "ring",
+            On::Memif => "memif",
+            On::Testpmd => "testpmd",
         })
     }
 }
@@ -161,12 +169,21 @@ impl Places {
         Ok(Places {})
     }
 
+    /// Mbufs, where there are some.
+    #[cfg(feature = "peers")]
+    pub(super) const fn mbufs(&self) -> Option<&tidegate_bench::pool::MbufPool> {
+        self.mbufs.as_ref()
+    }
+
     /// Hands the pool to `with`.
     pub(super) fn at<R>(&self, on: On, with: impl WithPool<R>) -> Result<R> {
         #[cfg(feature = "dpdk")]
+        use tidegate_bench::pool::device::DeviceKind;
+        #[cfg(feature = "dpdk")]
         match (on, &self.mbufs) {
             (On::Dpdk, Some(pool)) => return with.call(pool.clone()),
-            (On::Ring, Some(pool)) => return with.call(pool.by_device()),
+            (On::Ring, Some(pool)) => return with.call(pool.by(DeviceKind::Ring)),
+            (On::Memif, Some(pool)) => return with.call(pool.by(DeviceKind::Memif)),
             _ => {}
         }
         on.check()?;

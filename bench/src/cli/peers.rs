@@ -5,6 +5,7 @@ use clap::Args;
 use tidegate_bench::{
     measurement::{Subject, measure},
     peer::{
+        fed::Fed,
         linux::{self, Linux},
         ovs::{self, Ovs},
         testpmd::{self, Mode, Testpmd},
@@ -17,14 +18,18 @@ use tidegate_bench::{
 use super::options::{Measuring, On, Places, Source, Subjects};
 
 /// What is measured where nothing is named.
-pub(super) const MAIN: [Name; 5] = [Name::Ip4, Name::VxlanVxlan, Name::VxlanIp, Name::Snat, Name::VxlanSnat];
+pub(super) const MAIN: [Name; 7] =
+    [Name::Ip4, Name::VxlanVxlan, Name::VxlanIp, Name::Snat, Name::VxlanSnat, Name::LbIn, Name::VxlanSnatQos];
+/// What is fed by a process of its own.
+const FED: [Name; 2] = [Name::Ip4, Name::VxlanSnat];
 const BURST: usize = 32;
 /// Enough for an OVS of each of them.
 pub(super) const HUGEPAGES_MIB: u32 = MAIN.len() as u32 * ovs::MEMORY_MIB;
 
 #[derive(Debug, Args)]
 pub(super) struct Peers {
-    /// What to measure; without it what all peers can do: ip4, vxlan-vxlan, vxlan-ip, snat, vxlan-snat.
+    /// What to measure; without it the main ones of what all peers can do: ip4, vxlan-vxlan, vxlan-ip, snat, vxlan-snat, lb-in,
+    /// vxlan-snat+qos.
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<Name>,
     /// Flows (directions), sent in random order.
@@ -60,6 +65,21 @@ impl Peers {
         }
         Ok(subjects)
     }
+}
+
+/// The gateway, and nothing in its place, fed by dpdk-testpmd; none where that is missing.
+pub(super) fn fed(
+    parameters: &Parameters,
+    places: &Places,
+    measuring: &Measuring,
+) -> Result<Vec<Box<dyn Subject>>> {
+    let cpu = usize::from(measuring.cpu.unwrap_or_default());
+    let Some(pool) = places.mbufs().filter(|_| testpmd::is_there()) else { return Ok(Vec::new()) };
+    let mut fed: Vec<Box<dyn Subject>> = Vec::new();
+    for (name, is_control) in FED.into_iter().flat_map(|name| [(name, false), (name, true)]) {
+        fed.push(Box::new(Fed::new(name, parameters, pool, is_control, cpu ^ 1)?));
+    }
+    Ok(fed)
 }
 
 /// The peers of a scenario that are here; what is missing is told.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+#[cfg(feature = "peers")]
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use tidegate_bench::{
     capture::Capture,
@@ -12,6 +14,9 @@ use tidegate_bench::{
     scenario::{Name, Parameters},
     traffic::{FrameSize, Popularity, Traffic},
 };
+
+#[cfg(feature = "peers")]
+use tidegate_bench::peer::fed::Fed;
 
 use super::{
     instructions,
@@ -53,6 +58,9 @@ pub(super) struct Run {
     /// ip4, session: 1 for a default route, or so many /32 routes.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000000))]
     routes: Vec<u32>,
+    /// vxlan-vxlan, vxlan-snat: so many VPCs share the VMs, so that neighbouring packets are of different networks.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=16000))]
+    vpcs: Vec<u32>,
     /// Replays the frames of this capture (classic pcap, Ethernet) instead of the scenario's; what comes out is counted, not
     /// checked.
     #[arg(long, conflicts_with_all = ["flows", "frame", "popularity", "instructions", "workers"])]
@@ -106,7 +114,9 @@ impl Run {
         pace(&mut subjects, &mut rows, &self.latency, self.measuring.length())?;
         drop(subjects);
         if self.instructions {
-            let is_counted = |row: &&mut Row| row.label.phase == Phase::Established && row.label.workers == 1;
+            let is_counted = |row: &&mut Row| {
+                row.label.phase == Phase::Established && row.label.workers == 1 && !row.label.has_generator()
+            };
             let mut counted = rows.iter_mut().filter(is_counted);
             counted.try_for_each(instructions::fill)?;
         }
@@ -125,6 +135,11 @@ impl Run {
             let scenario = name.with(&parameters);
             for source in self.sources(name, &parameters, capture.as_ref())? {
                 for on in &self.on {
+                    #[cfg(feature = "peers")]
+                    if *on == On::Testpmd {
+                        subjects.push(self.fed(name, &parameters, &source, &places)?);
+                        continue;
+                    }
                     let burst = self.burst.into();
                     let some = Subjects { scenario: &scenario, source: &source, burst };
                     subjects.extend(places.at(*on, some)?);
@@ -132,6 +147,25 @@ impl Run {
             }
         }
         Ok(subjects)
+    }
+
+    /// The scenario with a generator of its own.
+    #[cfg(feature = "peers")]
+    fn fed(
+        &self,
+        name: Name,
+        parameters: &Parameters,
+        source: &Source,
+        places: &Places,
+    ) -> Result<Box<dyn Subject>> {
+        let pool = places.mbufs().context("no mbufs")?;
+        let cpu = usize::from(self.measuring.cpu.unwrap_or_default());
+        let is_control = match source {
+            Source::Established(_) => false,
+            Source::Control(_) => true,
+            _ => bail!("testpmd sends packets of established flows to one worker, no others"),
+        };
+        Ok(Box::new(Fed::new(name, parameters, pool, is_control, cpu ^ 1)?))
     }
 
     /// What is replayed through a scenario.
@@ -175,6 +209,7 @@ impl Run {
         all = vary(&all, &paths, |all, tracked| all.tracked = tracked);
         all = vary(&all, &self.destinations, |all, destinations| all.destinations = destinations);
         all = vary(&all, &self.routes, |all, routes| all.routes = routes);
+        all = vary(&all, &self.vpcs, |all, vpcs| all.vpcs = vpcs);
         self.scenarios.iter().flat_map(|name| all.iter().map(|parameters| (*name, *parameters))).collect()
     }
 }

@@ -7,7 +7,7 @@ use tidegate_bench::{
     replay::flood::{Others, Size},
     report,
     scenario::{Name, Parameters},
-    traffic::Traffic,
+    traffic::{Popularity, Traffic},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::hugepages::Reserved;
 
 /// Scenario, flows, routes: the rows that have a target, and the services without one.
-const MAIN: [(Name, u32, u32); 16] = [
+const MAIN: [(Name, u32, u32); 19] = [
     (Name::Ip4, 10_000, 1),
     (Name::Ip4, 1_000_000, 1_000_000),
     (Name::VxlanVxlan, 10_000, 1),
@@ -34,7 +34,19 @@ const MAIN: [(Name, u32, u32); 16] = [
     (Name::PfIn, 10_000, 1),
     (Name::LbIn, 10_000, 1),
     (Name::LbIn, 1_000_000, 1),
+    (Name::VxlanSnatQos, 10_000, 1),
+    (Name::VxlanSnatColour, 10_000, 1),
+    (Name::LbInFullNat, 10_000, 1),
 ];
+/// Scenarios in which neighbouring packets are of different VPCs, and how often each flow comes.
+const SPREAD: [(Name, Popularity); 4] = [
+    (Name::VxlanVxlan, Popularity::Uniform),
+    (Name::VxlanVxlan, Popularity::Zipf),
+    (Name::VxlanSnat, Popularity::Uniform),
+    (Name::VxlanSnat, Popularity::Zipf),
+];
+const SPREAD_FLOWS: u32 = 10_000;
+const VPCS: u32 = 1_000;
 
 /// Enough for all flow tables.
 const HUGEPAGES_MIB: u32 = 1024;
@@ -61,7 +73,8 @@ pub(super) struct Table {
     /// Leaves the counting of instructions out.
     #[arg(long)]
     no_instructions: bool,
-    /// Measures in turn with these also dpdk-testpmd, OVS-DPDK and the Linux kernel (root), for the scenarios that they know.
+    /// Measures in turn with these also dpdk-testpmd, OVS-DPDK and the Linux kernel (root), for the scenarios that they know; and
+    /// the gateway fed by a process of its own.
     #[cfg(feature = "peers")]
     #[arg(long)]
     peers: bool,
@@ -112,6 +125,9 @@ impl Table {
         for (name, flows, routes) in MAIN {
             add(name, Parameters { routes, ..of(flows) }, Source::Established)?;
         }
+        for (name, popularity) in SPREAD {
+            add(name, Parameters { vpcs: VPCS, popularity, ..of(SPREAD_FLOWS) }, Source::Established)?;
+        }
         for (name, flows) in NEW {
             add(name, of(flows), Source::New)?;
         }
@@ -121,6 +137,7 @@ impl Table {
         subjects.extend(places.at(self.on, some)?);
         #[cfg(feature = "peers")]
         if self.peers {
+            subjects.extend(super::peers::fed(&of(PEERS_FLOWS), places, &self.measuring)?);
             for name in super::peers::MAIN {
                 subjects.extend(super::peers::peers(name, &of(PEERS_FLOWS), &self.measuring)?);
             }

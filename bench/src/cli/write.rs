@@ -36,6 +36,9 @@ pub(super) struct Write {
     /// ip4, session: 1 for a default route, or so many /32 routes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000000))]
     routes: u32,
+    /// vxlan-vxlan, vxlan-snat: so many VPCs share the VMs.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16000))]
+    vpcs: u32,
 }
 
 impl Write {
@@ -48,6 +51,7 @@ impl Write {
             sources: self.sources,
             destinations: self.destinations,
             routes: self.routes,
+            vpcs: self.vpcs,
         });
         // Refuses parameters that do not fit.
         scenario.gateway()?;

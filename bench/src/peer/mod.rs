@@ -1,6 +1,7 @@
 //! Others with the same packets, in turn with ours: `dpdk-testpmd`, which only moves frames and is the floor, Open vSwitch on
 //! DPDK, and the forwarding of the Linux kernel. Each is a subject like ours.
 
+pub mod fed;
 pub mod linux;
 pub mod ovs;
 pub mod testpmd;

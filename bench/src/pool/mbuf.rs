@@ -9,7 +9,10 @@ use dpdk_sys::{
 };
 use tidegate_fastpath::io::Burst;
 
-use super::{Pool, RingWire};
+use super::{
+    Pool,
+    device::{DeviceKind, DeviceWire},
+};
 
 /// Mbufs of the pool. Only a burst is in use at a time; the rest is for caches.
 const COUNT: u32 = 4095;
@@ -20,8 +23,8 @@ pub struct MbufPool {
     pool: Mempool,
     hugepages: bool,
     eal: Eal,
-    /// Whether packets come and go by a device.
-    by_device: bool,
+    /// By what packets come and go, if not just handed over.
+    device: Option<DeviceKind>,
 }
 
 impl MbufPool {
@@ -32,26 +35,36 @@ impl MbufPool {
     pub fn new(eal: &Eal, packet_len_max: u16) -> Result<MbufPool> {
         let config = MempoolConfig { name: "bench".to_owned(), count: COUNT, packet_len_max };
         let pool = Mempool::new(eal, &config)?;
-        Ok(MbufPool { pool, hugepages: eal.has_hugepages(), eal: eal.clone(), by_device: false })
+        Ok(MbufPool { pool, hugepages: eal.has_hugepages(), eal: eal.clone(), device: None })
     }
 
-    /// The same, whose packets come and go by a device, `net_ring`.
-    pub fn by_device(&self) -> MbufPool {
-        MbufPool { by_device: true, ..self.clone() }
+    /// The same, whose packets come and go by a device.
+    pub fn by(&self, device: DeviceKind) -> MbufPool {
+        MbufPool { device: Some(device), ..self.clone() }
+    }
+
+    /// Where its mbufs come from.
+    pub const fn mempool(&self) -> &Mempool {
+        &self.pool
+    }
+
+    /// DPDK.
+    pub const fn eal(&self) -> &Eal {
+        &self.eal
     }
 }
 
 impl Pool for MbufPool {
     type Buffer = Mbuf;
     type Seat = Lcore;
-    type Wire = RingWire;
+    type Wire = DeviceWire;
 
     fn name(&self) -> &'static str {
-        if self.by_device { "mbuf, net_ring" } else { "mbuf" }
+        self.device.map_or("mbuf", DeviceKind::name)
     }
 
-    fn wire(&self) -> Result<Option<RingWire>> {
-        self.by_device.then(|| RingWire::new(&self.eal, &self.pool)).transpose()
+    fn wire(&self) -> Result<Option<DeviceWire>> {
+        self.device.map(|kind| DeviceWire::new(kind, &self.eal, &self.pool)).transpose()
     }
 
     #[inline]

@@ -1,12 +1,12 @@
 //! Where fresh packet buffers come from: the heap, or a DPDK pool.
 
 #[cfg(feature = "dpdk")]
-mod mbuf;
+pub mod device;
 #[cfg(feature = "dpdk")]
-mod ring;
+mod mbuf;
 
 #[cfg(feature = "dpdk")]
-pub use self::{mbuf::MbufPool, ring::RingWire};
+pub use self::mbuf::MbufPool;
 
 use anyhow::Result;
 use tidegate_fastpath::{

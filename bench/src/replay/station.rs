@@ -274,7 +274,7 @@ const FORGOTTEN_NS: u64 = 700 * 1_000_000_000;
 const STEP_NS: u64 = 1_000_000;
 
 /// What is measured. A function of its own with a name of its own, so that callgrind counts the instructions below it
-/// ([`COUNTED`](crate::instructions::COUNTED)).
+/// ([`COUNTED`](crate::callgrind::COUNTED)).
 #[inline(never)]
 fn counted_poll<P: Pool>(worker: &mut impl Polling<P>) {
     worker.poll();

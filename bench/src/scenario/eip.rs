@@ -41,7 +41,7 @@ impl Scenario for Eip {
     }
 
     fn gateway(&self) -> Result<Gateway> {
-        let (mut builder, vrf, world) = self.vpc.before_world(&self.load, true)?;
+        let (mut builder, vrf, world) = self.vpc.alone_before_world(&self.load)?;
         let eip = |n| {
             let address = vpc::vm(Side::Senders, n).ip;
             (address, world.vip(&mut builder, public(n), Some(Inside { vrf, address }), Vec::new()))

@@ -29,6 +29,8 @@ pub(super) trait Service: Send + Sync {
     const NAME: &'static str;
     /// Where the VMs listen.
     const INNER_PORT: u16;
+    /// Entries that a connection needs.
+    const ENTRIES: usize = 2;
 
     /// The public port that a flow goes to.
     fn port(&self, flow: u32) -> u16;
@@ -38,6 +40,11 @@ pub(super) trait Service: Send + Sync {
     /// # Errors
     /// There is none.
     fn vm(&self, flow: u32) -> Result<Host>;
+
+    /// What a packet to that VM has in place of what it had.
+    fn replaced(&self, vm: Host) -> Replaced<'_> {
+        Replaced::Destination(vm.ip, Self::INNER_PORT)
+    }
 
     /// Gives the public address the service, for VMs of a VPC.
     ///
@@ -70,11 +77,12 @@ impl<S: Service> Scenario for Inward<S> {
     }
 
     fn entries_per_flow(&self) -> usize {
-        2
+        S::ENTRIES
     }
 
     fn nat(&self) -> NatLimits {
-        NatLimits { vms: self.vpc.senders as usize, blocks: 1, vrfs: 16 }
+        let blocks = self.load.flows as usize / 32 + self.vpc.senders as usize;
+        NatLimits { vms: self.vpc.senders as usize, blocks, vrfs: 16 }
     }
 
     fn check_flows(&self, flows: u32) -> Result<()> {
@@ -82,7 +90,7 @@ impl<S: Service> Scenario for Inward<S> {
     }
 
     fn gateway(&self) -> Result<Gateway> {
-        let (mut builder, vpc, world) = self.vpc.before_world(&self.load, true)?;
+        let (mut builder, vpc, world) = self.vpc.alone_before_world(&self.load)?;
         self.service.provide(&world, &mut builder, vpc)?;
         Ok(builder.build())
     }
@@ -104,8 +112,8 @@ impl<S: Service> Scenario for Inward<S> {
             sent: &self.arriving(flow, frame_bytes),
             source: vpc::gateway_mac(Side::Senders),
             destination: vm.mac,
-            replaced: Replaced::Destination(vm.ip, S::INNER_PORT),
+            replaced: self.service.replaced(vm),
         };
-        oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Senders), &expected, frame)
+        oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Senders, 0), &expected, frame)
     }
 }

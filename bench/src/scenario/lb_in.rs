@@ -51,7 +51,8 @@ impl LbIn {
         LbIn { backends, table }
     }
 
-    fn listener(&self, vrf: VrfId) -> Listener {
+    /// For backends of a VPC.
+    pub(super) fn listener(&self, vrf: VrfId) -> Listener {
         let usage: Arc<ListenerUsage> = Arc::default();
         let backend = |host: &Host| Backend {
             to: Inside { vrf, address: host.ip },

@@ -1,10 +1,14 @@
 //! The scenarios as a configuration of the Linux kernel: the same addresses, neighbours and translation.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::Ipv4Addr};
 
 use super::{
-    Name, Parameters,
-    packet::Host,
+    Name, Parameters, eip,
+    inward::{self, Service},
+    lb_in::LbIn,
+    packet::{self, Host},
+    pf_in::{self, PortForward},
+    snat,
     vpc::{self, Side, Vpc},
     world,
 };
@@ -24,7 +28,10 @@ pub struct Linux {
 
 /// The configuration of a scenario; `None` where the kernel has nothing like it here.
 pub fn linux(name: Name, parameters: &Parameters) -> Option<Linux> {
-    let vpc = Vpc { senders: parameters.sources, receivers: parameters.destinations };
+    if parameters.vpcs > 1 {
+        return None;
+    }
+    let vpc = Vpc { senders: parameters.sources, receivers: parameters.destinations, vpcs: 1 };
     let mut made = Linux {
         mac: vpc::OUR_UNDERLAY_MAC.octets(),
         ip: String::new(),
@@ -58,18 +65,42 @@ pub fn linux(name: Name, parameters: &Parameters) -> Option<Linux> {
             made.line("address add 10.1.0.254/17 dev in");
             made.world();
         }
-        Name::VxlanSnat => {
+        Name::VxlanSnat | Name::VxlanSnatQos => {
             made.underlay();
             made.tunnel(Side::Senders);
             made.world();
+            if name == Name::VxlanSnatQos {
+                made.limit("postrouting priority 200", "saddr", (0..snat::VIPS).map(snat::vip));
+            }
         }
-        Name::Ip4
-        | Name::Session
-        | Name::Eip
-        | Name::PfIn
-        | Name::LbIn
-        | Name::VxlanSnatQos
-        | Name::PfInQos => return None,
+        Name::Eip => {
+            made.underlay();
+            made.tunnel(Side::Senders);
+            made.upstream();
+            let vms = (0..).zip(vpc.vms(Side::Senders));
+            let eips: Vec<_> = vms.map(|(n, vm)| format!("{} : {}", vm.ip, eip::public(n))).collect();
+            made.source_nat(&format!("ip saddr map {{ {} }}", eips.join(", ")));
+        }
+        Name::PfIn | Name::PfInQos => {
+            let vms = (pf_in::FIRST_PORT..).zip(vpc.vms(Side::Senders));
+            let to = |(port, vm): (u16, Host)| format!("{port} : {} . {}", vm.ip, PortForward::INNER_PORT);
+            let forwards: Vec<_> = vms.map(to).collect();
+            made.inward(vpc, &format!("udp dport map {{ {} }}", forwards.join(", ")));
+            if name == Name::PfInQos {
+                made.limit("prerouting priority -200", "daddr", std::iter::once(inward::PUBLIC));
+            }
+        }
+        Name::LbIn => {
+            // The kernel's own hash picks other backends than ours. It picks once per connection; here it looks up what ours picks.
+            let service = LbIn::new(vpc);
+            let to = |flow| {
+                let vm = service.vm(flow).ok()?;
+                Some(format!("{} : {} . {}", packet::world_address(flow), vm.ip, LbIn::INNER_PORT))
+            };
+            let picks: Vec<_> = (0..parameters.flows).filter_map(to).collect();
+            made.inward(vpc, &format!("ip saddr map {{ {} }}", picks.join(", ")));
+        }
+        Name::Ip4 | Name::Session | Name::VxlanSnatColour | Name::LbInFullNat => return None,
     }
     Some(made)
 }
@@ -113,21 +144,56 @@ impl Linux {
         let _ = writeln!(self.fdb, "fdb replace {mac} dev vx{vni} dst {remote}");
     }
 
-    /// A public network behind `out`, and SNAT to 40 of its addresses.
-    fn world(&mut self) {
+    /// A public network behind `out`.
+    fn upstream(&mut self) {
         self.out(&world::OUR_MAC.to_string(), "203.0.113.2/24");
         let Host { ip, mac } = world::UPSTREAM;
         self.line(&format!("route add default via {ip}"));
         self.line(&format!("neighbour replace {ip} lladdr {mac} dev out"));
-        self.nft = "\
-table ip nat {
-    chain postrouting {
-        type nat hook postrouting priority srcnat;
-        oifname \"out\" snat to 203.0.113.100-203.0.113.139
     }
-}
-"
-        .to_owned();
+
+    /// The same, and SNAT to 40 of its addresses.
+    fn world(&mut self) {
+        self.upstream();
+        self.source_nat(&format!("{}-{}", snat::vip(0), snat::vip(snat::VIPS - 1)));
+    }
+
+    fn source_nat(&mut self, to: &str) {
+        self.nft = format!(
+            "table ip nat {{\n chain postrouting {{\n type nat hook postrouting priority srcnat;\n \
+             oifname \"out\" snat to {to}\n }}\n}}\n"
+        );
+    }
+
+    /// The public network at `in`, a service of the public address there, and VMs behind their tunnels.
+    fn inward(&mut self, vpc: Vpc, to: &str) {
+        self.mac = world::OUR_MAC.octets();
+        self.underlay();
+        self.line("address add 203.0.113.2/24 dev in");
+        self.line(&format!("route add default via {}", world::UPSTREAM.ip));
+        self.tunnel(Side::Senders);
+        vpc.vms(Side::Senders).for_each(|vm| self.remote(vm, Side::Senders));
+        self.nft = format!(
+            "table ip nat {{\n chain prerouting {{\n type nat hook prerouting priority dstnat;\n \
+             ip daddr {} meta l4proto udp dnat ip to {to}\n }}\n}}\n",
+            inward::PUBLIC
+        );
+    }
+
+    /// A limit for each of some addresses, beside the rest: the highest that nft knows, far above what passes here.
+    fn limit(&mut self, hook: &str, field: &str, addresses: impl Iterator<Item = Ipv4Addr> + Clone) {
+        let named = addresses.clone().zip(0..);
+        let limits: String = named
+            .clone()
+            .map(|(_, n)| format!(" limit l{n} {{ rate over 8000 mbytes/second burst 1000 mbytes }}\n"))
+            .collect();
+        let by_address: Vec<_> = named.map(|(address, n)| format!("{address} : \"l{n}\"")).collect();
+        let _ = writeln!(
+            self.nft,
+            "table ip qos {{\n{limits} chain limits {{\n type filter hook {hook};\n \
+             limit name ip {field} map {{ {} }} drop\n }}\n}}",
+            by_address.join(", ")
+        );
     }
 }
 
@@ -138,8 +204,10 @@ mod tests {
     #[test]
     fn what_the_kernel_cannot_show_has_no_configuration() {
         let usual = Parameters::default();
-        let has = Name::ALL.map(|name| linux(name, &usual).is_some());
-        assert_eq!(has, [true, false, true, true, true, true, false, false, false, false, false]);
+        let cannot = |name: &Name| linux(*name, &usual).is_none();
+        let not: Vec<Name> = Name::ALL.into_iter().filter(cannot).collect();
+        assert_eq!(not, [Name::Session, Name::VxlanSnatColour, Name::LbInFullNat]);
+        assert_eq!(linux(Name::VxlanVxlan, &Parameters { vpcs: 2, ..usual }), None);
         assert_eq!(linux(Name::Ip4, &Parameters { routes: 2, ..usual }), None);
     }
 
@@ -149,5 +217,9 @@ mod tests {
         assert_eq!(made.fdb.lines().count(), 3);
         assert_eq!(made.ip.matches(" dev vx201").count(), 3 + 2, "{}", made.ip);
         assert!(linux(Name::Snat, &Parameters::default()).unwrap().nft.contains("snat to"));
+        let made = linux(Name::LbIn, &Parameters { flows: 7, ..Parameters::default() }).unwrap();
+        assert_eq!(made.nft.matches(" . 8080").count(), 7, "{}", made.nft);
+        let made = linux(Name::VxlanSnatQos, &Parameters::default()).unwrap();
+        assert_eq!(made.nft.matches("rate over").count(), 40, "{}", made.nft);
     }
 }

@@ -1,6 +1,7 @@
 //! What is measured: a gateway's configuration, the frames that reach it, and what must come out. A file per scenario.
 
 mod eip;
+mod full_nat;
 mod inward;
 mod ip4;
 mod lb_in;
@@ -58,6 +59,11 @@ pub trait Scenario: Send + Sync {
     /// How many routes it has, where that is a parameter.
     fn routes(&self) -> Option<u32> {
         None
+    }
+
+    /// How many VPCs share its VMs.
+    fn vpcs(&self) -> u32 {
+        1
     }
 
     /// Entries that a flow needs: both directions of a session, else one.

@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use anyhow::{Result, bail};
 
 use super::{
-    Load, Scenario, eip::Eip, inward::Inward, ip4::Ip4, lb_in::LbIn, pf_in::PortForward, qos::Limited,
-    snat::Snat, vpc::Vpc, vxlan::Vxlan,
+    Load, Scenario, eip::Eip, full_nat::FullNat, inward::Inward, ip4::Ip4, lb_in::LbIn, pf_in::PortForward,
+    qos::Limited, snat::Snat, vpc::Vpc, vxlan::Vxlan,
 };
 use crate::traffic::{FrameSize, Popularity};
 
@@ -35,11 +35,15 @@ pub enum Name {
     VxlanSnatQos,
     /// [`Name::PfIn`] with rate limits of the public address.
     PfInQos,
+    /// [`Name::VxlanSnat`] with rate limits that have colours.
+    VxlanSnatColour,
+    /// [`Name::LbIn`] with full NAT: backends see the gateway's address in place of the client's.
+    LbInFullNat,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Name; 11] = [
+    pub const ALL: [Name; 13] = [
         Name::Ip4,
         Name::Session,
         Name::VxlanVxlan,
@@ -51,6 +55,8 @@ impl Name {
         Name::LbIn,
         Name::VxlanSnatQos,
         Name::PfInQos,
+        Name::VxlanSnatColour,
+        Name::LbInFullNat,
     ];
 
     /// As on the command line and in reports.
@@ -67,6 +73,8 @@ impl Name {
             Name::LbIn => "lb-in",
             Name::VxlanSnatQos => "vxlan-snat+qos",
             Name::PfInQos => "pf-in+qos",
+            Name::VxlanSnatColour => "vxlan-snat+colour",
+            Name::LbInFullNat => "lb-in+full-nat",
         }
     }
 
@@ -77,10 +85,13 @@ impl Name {
 
     /// The scenario with these parameters.
     pub fn with(self, parameters: &Parameters) -> Arc<dyn Scenario> {
-        let Parameters { flows, frames, popularity, tracked, sources, destinations, routes } = *parameters;
+        let Parameters { flows, frames, popularity, tracked, sources, destinations, routes, vpcs } =
+            *parameters;
         let tracked = tracked.unwrap_or(self.is_tracked());
         let load = Load { scenario: self, tracked, flows, frames, popularity };
-        let vpc = Vpc { senders: sources, receivers: destinations };
+        // Each VPC has a receiver at least.
+        let vpc = Vpc { senders: sources, receivers: destinations.max(vpcs), vpcs };
+        let limited = |inner: Name, has_colours| Limited { load, inner: inner.with(parameters), has_colours };
         match self {
             Name::Ip4 | Name::Session => Arc::new(Ip4 { load, routes }),
             Name::VxlanVxlan => Arc::new(Vxlan { load, vpc, to_tunnel: true }),
@@ -90,8 +101,13 @@ impl Name {
             Name::Eip => Arc::new(Eip { load, vpc }),
             Name::PfIn => Arc::new(Inward { load, vpc, service: PortForward { vms: sources } }),
             Name::LbIn => Arc::new(Inward { load, vpc, service: LbIn::new(vpc) }),
-            Name::VxlanSnatQos => Arc::new(Limited { load, inner: Name::VxlanSnat.with(parameters) }),
-            Name::PfInQos => Arc::new(Limited { load, inner: Name::PfIn.with(parameters) }),
+            Name::VxlanSnatQos => Arc::new(limited(Name::VxlanSnat, false)),
+            Name::PfInQos => Arc::new(limited(Name::PfIn, false)),
+            Name::VxlanSnatColour => Arc::new(limited(Name::VxlanSnat, true)),
+            Name::LbInFullNat => {
+                let vpc = FullNat::fewer(vpc);
+                Arc::new(Inward { load, vpc, service: FullNat::new(vpc) })
+            }
         }
     }
 }
@@ -136,6 +152,8 @@ pub struct Parameters {
     pub destinations: u32,
     /// `ip4`, `session`: 1 for a default route, or so many /32 routes.
     pub routes: u32,
+    /// `vxlan-vxlan`, `vxlan-snat`: so many VPCs share the VMs, each with networks of its own.
+    pub vpcs: u32,
 }
 
 impl Default for Parameters {
@@ -148,6 +166,7 @@ impl Default for Parameters {
             sources: 1000,
             destinations: 250,
             routes: 1,
+            vpcs: 1,
         }
     }
 }

@@ -11,7 +11,8 @@ use super::{
     Name, Parameters, eip,
     inward::{self, Service},
     ip4,
-    packet::Host,
+    lb_in::LbIn,
+    packet::{self, Host},
     pf_in,
     vpc::{self, Side, Vpc},
     world,
@@ -32,6 +33,8 @@ pub struct Ovs {
     pub to_tunnel: bool,
     /// Flows of `int`, OpenFlow 1.3, one a line.
     pub flows: String,
+    /// Meters of `int`, one a line.
+    pub meters: String,
     /// Hosts of the underlay.
     pub neighbours: Vec<(Ipv4Addr, MacAddr)>,
 }
@@ -44,7 +47,8 @@ impl Ovs {
 
     /// Where frames leave in tunnels these are hosts of VMs.
     fn new(from_tunnel: bool, to_tunnel: bool) -> Ovs {
-        Ovs { from_tunnel, to_tunnel, flows: String::new(), neighbours: Vec::new() }
+        let (flows, meters, neighbours) = (String::new(), String::new(), Vec::new());
+        Ovs { from_tunnel, to_tunnel, flows, meters, neighbours }
     }
 
     fn flow(&mut self, matching: &str, actions: &str) {
@@ -65,6 +69,15 @@ impl Ovs {
         let actions =
             format!("{first}dec_ttl,set_field:{source}->eth_src,set_field:{destination}->eth_dst,output:2");
         self.flow(&format!("table=1,ip{matching}"), &actions);
+    }
+
+    /// A limit that drops nothing, as ours; returns the action for it.
+    fn meter(&mut self, number: u8) -> String {
+        let _ = writeln!(
+            self.meters,
+            "meter={number},kbps,burst,stats,band=type=drop,rate=400000000,burst_size=4000000000"
+        );
+        format!("meter:{number},")
     }
 
     /// Routes to the router of the world.
@@ -107,7 +120,10 @@ pub fn ovs(name: Name, parameters: &Parameters) -> Result<Ovs, &'static str> {
     if parameters.flows > FLOWS_MAX {
         return Err("which has too few mbufs for a frame of each flow");
     }
-    let vpc = Vpc { senders: parameters.sources, receivers: parameters.destinations };
+    if parameters.vpcs > 1 {
+        return Err("for which only one VPC is written");
+    }
+    let vpc = Vpc { senders: parameters.sources, receivers: parameters.destinations, vpcs: 1 };
     let (inside, ip4_mac) = (vpc::gateway_mac(Side::Senders), ip4::GATEWAY_MACS[0]);
     let snat = format!("ct(commit,zone=1,nat(src={}),table=1)", super::snat::RANGE);
     match name {
@@ -131,10 +147,17 @@ pub fn ovs(name: Name, parameters: &Parameters) -> Result<Ovs, &'static str> {
             }
             Ok(made)
         }
-        Name::Snat | Name::VxlanSnat => {
-            let mut made = Ovs::new(name == Name::VxlanSnat, false);
+        Name::Snat | Name::VxlanSnat | Name::VxlanSnatQos => {
+            let mut made = Ovs::new(name != Name::Snat, false);
             made.arriving(inside, &snat);
-            made.world();
+            if name == Name::VxlanSnatQos {
+                for n in 0..super::snat::VIPS {
+                    let (vip, meter) = (super::snat::vip(n), made.meter(n + 1));
+                    made.plain(&format!(",nw_src={vip}"), &meter, (world::OUR_MAC, world::UPSTREAM.mac));
+                }
+            } else {
+                made.world();
+            }
             Ok(made)
         }
         Name::Eip => {
@@ -146,13 +169,14 @@ pub fn ovs(name: Name, parameters: &Parameters) -> Result<Ovs, &'static str> {
             }
             Ok(made)
         }
-        Name::PfIn => {
+        Name::PfIn | Name::PfInQos => {
             let mut made = Ovs::new(false, true);
+            let meter = if name == Name::PfInQos { made.meter(1) } else { String::new() };
             for (port, Host { ip, .. }) in (pf_in::FIRST_PORT..).zip(vpc.vms(Side::Senders)) {
                 let (mac, public, to) = (world::OUR_MAC, inward::PUBLIC, pf_in::PortForward::INNER_PORT);
                 made.flow(
                     &format!("table=0,in_port=1,dl_dst={mac},udp,nw_dst={public},tp_dst={port}"),
-                    &format!("ct(commit,zone=1,nat(dst={ip}:{to}),table=1)"),
+                    &format!("{meter}ct(commit,zone=1,nat(dst={ip}:{to}),table=1)"),
                 );
             }
             made.tunnelled(vpc.vms(Side::Senders), Side::Senders);
@@ -160,9 +184,24 @@ pub fn ovs(name: Name, parameters: &Parameters) -> Result<Ovs, &'static str> {
         }
         Name::Ip4 | Name::Session => Err("for which only the default route is written"),
         Name::LbIn => {
-            Err("whose groups pick other backends than our hash, so that its frames could not be checked")
+            // Its groups pick other backends than our hash, once per connection; here it looks up what ours picks.
+            let (mut made, service) = (Ovs::new(false, true), LbIn::new(vpc));
+            let (mac, public, port) = (world::OUR_MAC, inward::PUBLIC, service.port(0));
+            let listener = format!("table=0,in_port=1,dl_dst={mac},udp,nw_dst={public},tp_dst={port}");
+            made.flow(&listener, "ct(zone=1,nat,table=2)");
+            made.flow("table=2,priority=40000,ct_state=+est+trk,ip", ROUTE);
+            for flow in 0..parameters.flows {
+                let Ok(vm) = service.vm(flow) else { return Err("for which there is no backend") };
+                made.flow(
+                    &format!("table=2,ct_state=+new+trk,udp,nw_src={}", packet::world_address(flow)),
+                    &format!("ct(commit,zone=1,nat(dst={}:{}),table=1)", vm.ip, LbIn::INNER_PORT),
+                );
+            }
+            made.tunnelled(vpc.vms(Side::Senders), Side::Senders);
+            Ok(made)
         }
-        Name::VxlanSnatQos | Name::PfInQos => Err("for which no meters are written"),
+        Name::LbInFullNat => Err("for which two translations of a packet are not written"),
+        Name::VxlanSnatColour => Err("whose meters know no colours"),
     }
 }
 
@@ -176,7 +215,7 @@ mod tests {
         let usual = Parameters::default();
         let can = |name: &Name| ovs(*name, &usual).is_ok();
         let not: Vec<Name> = Name::ALL.into_iter().filter(|name| !can(name)).collect();
-        assert_eq!(not, [Name::LbIn, Name::VxlanSnatQos, Name::PfInQos]);
+        assert_eq!(not, [Name::VxlanSnatColour, Name::LbInFullNat]);
         assert!(ovs(Name::Ip4, &Parameters { routes: 2, ..usual }).is_err());
         assert!(ovs(Name::Ip4, &Parameters { frames: FrameSize::Imix, ..usual }).is_err());
         assert!(ovs(Name::Ip4, &Parameters { flows: 1_000_000, ..usual }).is_err());

@@ -1,5 +1,5 @@
 //! A scenario with a rate limit on each public address, in both directions, so high that nothing is dropped: what one more
-//! service costs.
+//! service costs. The limit may have colours, and then every packet is green.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use arrayvec::ArrayVec;
 use tidegate_fastpath::{
     nat::NatLimits,
-    policer::{Bucket, Chain, Count, Limits, Policers, Policing, Rate},
+    policer::{Above, Action, Bucket, Chain, Colouring, Count, Limits, Policers, Policing, Rate},
     table::nat::{BothWays, Vip, VipLimits},
     types::PortId,
 };
@@ -15,12 +15,20 @@ use tidegate_fastpath::{
 use super::{Load, Scenario};
 use crate::gateway::Gateway;
 
-/// More than any machine sends. The clock of a replay may stand still, so the burst is for all of it.
+/// The clock of a replay may stand still, so a burst is for all of it.
+const BURST: u64 = 1 << 44;
+/// More than any machine sends.
 const LIMITS: Limits = Limits {
-    bits: Some(Rate { per_s: 400_000_000_000, burst: 1 << 44 }),
+    bits: Some(Rate { per_s: 400_000_000_000, burst: BURST }),
     packets: None,
     count: Count::L3,
     colouring: None,
+};
+/// The same as a meter with two bursts (srTCM), which lets green and yellow packets pass.
+const COLOURING: Colouring = Colouring {
+    above: Above::Excess(BURST),
+    aware: false,
+    actions: [Action::Pass, Action::Pass, Action::Drop],
 };
 /// More than a bench has.
 const WORKERS: usize = 64;
@@ -29,6 +37,8 @@ const WORKERS: usize = 64;
 pub(super) struct Limited {
     pub(super) load: Load,
     pub(super) inner: Arc<dyn Scenario>,
+    /// Whether the limits have colours.
+    pub(super) has_colours: bool,
 }
 
 impl Scenario for Limited {
@@ -38,8 +48,12 @@ impl Scenario for Limited {
 
     fn services(&self) -> Vec<&'static str> {
         let mut services = self.inner.services();
-        services.push("qos");
+        services.push(if self.has_colours { "qos by colour" } else { "qos" });
         services
+    }
+
+    fn vpcs(&self) -> u32 {
+        self.inner.vpcs()
     }
 
     fn entries_per_flow(&self) -> usize {
@@ -56,7 +70,8 @@ impl Scenario for Limited {
 
     fn gateway(&self) -> Result<Gateway> {
         let mut gateway = self.inner.gateway()?;
-        let bucket = |stamp| Some(Bucket::new(LIMITS, WORKERS, stamp, None));
+        let limits = Limits { colouring: self.has_colours.then_some(COLOURING), ..LIMITS };
+        let bucket = |stamp| Some(Bucket::new(limits, WORKERS, stamp, None));
         let chain = Chain { outbound: ArrayVec::from_iter([0]), inbound: ArrayVec::from_iter([1]) };
         gateway.tables.policing =
             Policing { buckets: [bucket(1), bucket(2)].into(), chains: [Chain::default(), chain].into() };

@@ -13,7 +13,7 @@ use super::{Load, Scenario, vpc::Vpc, world};
 use crate::gateway::Gateway;
 
 /// VIPs of the pool: 40 × 63 × 1024 ports.
-const VIPS: u8 = 40;
+pub(super) const VIPS: u8 = 40;
 /// The last octet of the first one.
 const FIRST_VIP: u8 = 100;
 /// The pool as others write it: addresses and ports.
@@ -30,6 +30,11 @@ pub(super) struct Snat {
     pub(super) in_tunnel: bool,
 }
 
+/// The `n`th address of the pool.
+pub(super) const fn vip(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(203, 0, 113, FIRST_VIP + n)
+}
+
 fn is_of_pool(address: Ipv4Addr, port: u16) -> bool {
     let [a, b, c, d] = address.octets();
     [a, b, c] == [203, 0, 113] && (FIRST_VIP..FIRST_VIP + VIPS).contains(&d) && port >= FIRST_PORT
@@ -44,13 +49,17 @@ impl Scenario for Snat {
         vec!["snat"]
     }
 
+    fn vpcs(&self) -> u32 {
+        self.vpc.vpcs
+    }
+
     fn entries_per_flow(&self) -> usize {
         2
     }
 
     fn nat(&self) -> NatLimits {
         let blocks = self.load.flows as usize / 32 + self.vpc.senders as usize;
-        NatLimits { vms: self.vpc.senders as usize, blocks, vrfs: 16 }
+        NatLimits { vms: self.vpc.senders as usize, blocks, vrfs: 16 + self.vpc.vpcs as usize }
     }
 
     fn check_flows(&self, flows: u32) -> Result<()> {
@@ -58,11 +67,12 @@ impl Scenario for Snat {
     }
 
     fn gateway(&self) -> Result<Gateway> {
-        let (mut builder, vpc, world) = self.vpc.before_world(&self.load, self.in_tunnel)?;
-        let addresses = (0..VIPS).map(|n| Ipv4Addr::new(203, 0, 113, FIRST_VIP + n));
-        let vips = addresses.map(|address| world.vip(&mut builder, address, None, Vec::new())).collect();
-        let pool = Pool { vips, blocks_per_vm: BLOCKS_PER_VM, hairpin: false };
-        builder.exit(vpc, Exit { rest: Some(Arc::new(pool)), ..Exit::default() });
+        let (mut builder, vpcs, world) = self.vpc.before_world(&self.load, self.in_tunnel)?;
+        let vips = (0..VIPS).map(|n| world.vip(&mut builder, vip(n), None, Vec::new())).collect();
+        let pool = Arc::new(Pool { vips, blocks_per_vm: BLOCKS_PER_VM, hairpin: false });
+        for vpc in vpcs {
+            builder.exit(vpc, Exit { rest: Some(Arc::clone(&pool)), ..Exit::default() });
+        }
         Ok(builder.build())
     }
 

@@ -20,6 +20,7 @@ const SMALL: Parameters = Parameters {
     sources: 100,
     destinations: 70,
     routes: 1,
+    vpcs: 1,
 };
 
 fn replay(scenario: &Arc<dyn Scenario>, burst: usize) -> Replay<MemPool> {

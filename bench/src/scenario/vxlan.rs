@@ -26,6 +26,10 @@ impl Scenario for Vxlan {
         &self.load
     }
 
+    fn vpcs(&self) -> u32 {
+        self.vpc.vpcs
+    }
+
     fn check_flows(&self, flows: u32) -> Result<()> {
         self.vpc.check_flows(flows)
     }
@@ -35,8 +39,8 @@ impl Scenario for Vxlan {
         if self.to_tunnel {
             self.vpc.in_tunnels(&mut builder, &[Side::Senders, Side::Receivers])?;
         } else {
-            let vpc = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
-            self.vpc.on_port(&mut builder, vpc, Side::Receivers)?;
+            let vpcs = self.vpc.in_tunnels(&mut builder, &[Side::Senders])?;
+            self.vpc.on_port(&mut builder, vpcs[0], Side::Receivers)?;
         }
         Ok(builder.build())
     }
@@ -55,7 +59,7 @@ impl Scenario for Vxlan {
             replaced: Replaced::Nothing,
         };
         if self.to_tunnel {
-            oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Receivers), &expected, frame)
+            oracle::check_tunnel(&vpc::tunnel_to(vm, Side::Receivers, self.vpc.vpc(flow)), &expected, frame)
         } else {
             oracle::check_routed(&expected, frame)
         }

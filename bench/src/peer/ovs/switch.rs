@@ -116,6 +116,7 @@ impl Switch {
         if configuration.from_tunnel || configuration.to_tunnel {
             self.underlay(configuration)?;
         }
+        configuration.meters.lines().try_for_each(|meter| self.ofctl("add-meter", "int", meter, ""))?;
         self.flows("int", &configuration.flows)
     }
 
@@ -208,9 +209,13 @@ impl Switch {
     }
 
     fn flows(&self, bridge: &str, flows: &str) -> Result<()> {
+        self.ofctl("add-flows", bridge, "-", flows)
+    }
+
+    fn ofctl(&self, order: &str, bridge: &str, what: &str, input: &str) -> Result<()> {
         let to = format!("unix:{}", self.dir.join(format!("{bridge}.mgmt")).display());
         let mut command = Command::new("ovs-ofctl");
-        run(command.args(["-t", PATIENCE, "-O", "OpenFlow13", "add-flows", &to, "-"]), flows).map(drop)
+        run(command.args(["-t", PATIENCE, "-O", "OpenFlow13", order, &to, what]), input).map(drop)
     }
 }
 
