@@ -69,7 +69,8 @@ pub fn of(label: &Label) -> Option<Target> {
 /// Most instructions per packet of a scenario with one route, and VPP's.
 pub fn instructions(label: &Label) -> Option<(f64, f64)> {
     let line = INSTRUCTIONS.iter().find(|(scenario, ..)| *scenario == label.scenario);
-    line.filter(|_| label.is_ours() && label.routes.unwrap_or(1) == 1 && label.phase == Phase::Established)
+    let is_usual = label.is_ours() && !label.has_driver() && label.vpcs == 1;
+    line.filter(|_| is_usual && label.routes.unwrap_or(1) == 1 && label.phase == Phase::Established)
         .map(|(_, ours, vpp)| (*ours, *vpp))
 }
 
