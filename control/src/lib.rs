@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod cli;
+mod clients;
 pub mod compile;
 pub mod config;
 #[cfg_attr(not(feature = "dpdk"), expect(dead_code, reason = "without DPDK there are no ports to run on"))]

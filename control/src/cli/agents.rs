@@ -1,7 +1,5 @@
 //! What managers pushed to router agents.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use clap::Args;
 
@@ -22,8 +20,8 @@ pub(super) struct AgentsArgs {
     json: bool,
 }
 
-pub(super) fn agents(socket: &Path, args: &AgentsArgs) -> Result<()> {
-    let answer = Client::new(socket).get("/v1/agents")?;
+pub(super) fn agents(client: &Client, args: &AgentsArgs) -> Result<()> {
+    let answer = client.get("/v1/agents")?;
     if args.json {
         println!("{answer}");
         return Ok(());

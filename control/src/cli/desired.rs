@@ -2,7 +2,7 @@
 
 use std::{
     io::Read as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -95,13 +95,13 @@ pub(super) struct RollbackArgs {
     confirm_within: Option<Duration>,
 }
 
-pub(super) fn apply(socket: &Path, args: &ApplyArgs) -> Result<()> {
+pub(super) fn apply(client: &Client, args: &ApplyArgs) -> Result<()> {
     let confirm_within_s = args.confirm_within.map(seconds);
-    tell(&send(socket, &args.file, Applying { confirm_within_s, ..applying(&args.file) })?, args.file.json)
+    tell(&send(client, &args.file, Applying { confirm_within_s, ..applying(&args.file) })?, args.file.json)
 }
 
-pub(super) fn diff(socket: &Path, args: &FileArgs) -> Result<()> {
-    tell(&send(socket, args, Applying { dry_run: true, ..applying(args) })?, args.json)
+pub(super) fn diff(client: &Client, args: &FileArgs) -> Result<()> {
+    tell(&send(client, args, Applying { dry_run: true, ..applying(args) })?, args.json)
 }
 
 fn applying(args: &FileArgs) -> Applying {
@@ -113,7 +113,7 @@ fn seconds(time: Duration) -> u64 {
     time.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
 }
 
-fn send(socket: &Path, args: &FileArgs, applying: Applying) -> Result<String> {
+fn send(client: &Client, args: &FileArgs, applying: Applying) -> Result<String> {
     let mut text = String::new();
     if args.file.as_os_str() == "-" {
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
@@ -121,23 +121,22 @@ fn send(socket: &Path, args: &FileArgs, applying: Applying) -> Result<String> {
         text = std::fs::read_to_string(&args.file)
             .with_context(|| format!("cannot read {}", args.file.display()))?;
     }
-    Client::new(socket).send(&format!("/v1/apply?{}", query(applying)?), text)
+    client.send(&format!("/v1/apply?{}", query(applying)?), text)
 }
 
 fn query(how: impl Serialize) -> Result<String> {
     serde_urlencoded::to_string(how).context("these options")
 }
 
-pub(super) fn get(socket: &Path, args: &GetArgs) -> Result<()> {
-    let client = Client::new(socket);
+pub(super) fn get(client: &Client, args: &GetArgs) -> Result<()> {
     let mut rows = match (args.kind, &args.id) {
-        (Some(kind), Some(id)) => vec![one(&client, kind, id)?],
-        (Some(kind), None) => list(&client, &format!("/v1/{kind}"), args.state.as_deref())?,
+        (Some(kind), Some(id)) => vec![one(client, kind, id)?],
+        (Some(kind), None) => list(client, &format!("/v1/{kind}"), args.state.as_deref())?,
         (None, _) if args.json => {
-            let of = |kind: &Kind| list(&client, &format!("/v1/{kind}"), args.state.as_deref());
+            let of = |kind: &Kind| list(client, &format!("/v1/{kind}"), args.state.as_deref());
             Kind::ALL.iter().map(of).collect::<Result<Vec<_>>>()?.concat()
         }
-        (None, _) => list(&client, "/v1/status", args.state.as_deref())?,
+        (None, _) => list(client, "/v1/status", args.state.as_deref())?,
     };
     rows.retain(|row| args.state.as_deref().is_none_or(|state| state == row.state));
     if args.json {
@@ -181,13 +180,13 @@ fn key(kind: Kind, id: &str) -> Result<Key> {
     Key::new(kind, id).with_context(|| format!("there is no {kind}/{id}"))
 }
 
-pub(super) fn delete(socket: &Path, args: &DeleteArgs) -> Result<()> {
-    tell(&Client::new(socket).delete(&format!("/v1/{}", key(args.kind, &args.id)?))?, false)
+pub(super) fn delete(client: &Client, args: &DeleteArgs) -> Result<()> {
+    tell(&client.delete(&format!("/v1/{}", key(args.kind, &args.id)?))?, false)
 }
 
-pub(super) fn history(socket: &Path, args: &HistoryArgs) -> Result<()> {
+pub(super) fn history(client: &Client, args: &HistoryArgs) -> Result<()> {
     let path = args.generation.map_or_else(|| "/v1/history".to_owned(), |n| format!("/v1/history/{n}"));
-    let answer = Client::new(socket).get(&path)?;
+    let answer = client.get(&path)?;
     if args.json {
         println!("{answer}");
         return Ok(());
@@ -224,14 +223,14 @@ pub(super) fn history(socket: &Path, args: &HistoryArgs) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn rollback(socket: &Path, args: &RollbackArgs) -> Result<()> {
+pub(super) fn rollback(client: &Client, args: &RollbackArgs) -> Result<()> {
     let confirm_within_s = args.confirm_within.map(seconds);
     let how = How { dry_run: args.dry_run, confirm_within_s };
-    tell(&Client::new(socket).post(&format!("/v1/rollback/{}?{}", args.generation, query(how)?))?, false)
+    tell(&client.post(&format!("/v1/rollback/{}?{}", args.generation, query(how)?))?, false)
 }
 
-pub(super) fn confirm(socket: &Path) -> Result<()> {
-    let answer: Value = read(&Client::new(socket).post("/v1/confirm")?)?;
+pub(super) fn confirm(client: &Client) -> Result<()> {
+    let answer: Value = read(&client.post("/v1/confirm")?)?;
     println!("generation {} stays", answer["generation"]);
     Ok(())
 }

@@ -4,6 +4,7 @@ mod agents;
 mod client;
 mod desired;
 mod doctor;
+mod token;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use self::client::Client;
+use self::client::{Client, To};
 use crate::{
     config::{self, Problems},
     daemon, log,
@@ -24,9 +25,8 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, propagate_version = true)]
 pub struct Cli {
-    /// Control socket of the gateway to talk to
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/tidegate/control.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    to: To,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,6 +70,10 @@ enum Command {
     Confirm,
     /// Show what the running gateway does
     Show(ShowArgs),
+    /// Make a bearer token for the REST API: print it, and add its hash to a file
+    ///
+    /// The file is the one of gateway.api.tokens; a gateway that runs reads it again by itself.
+    Token(token::TokenArgs),
     /// Say what this machine lacks to run a gateway
     Doctor,
     /// Print the version
@@ -190,27 +194,38 @@ pub fn run(cli: Cli) -> ExitCode {
             daemon::run(&daemon::Options { config: args.config, fresh: args.fresh })
         }
         Command::Check { file } => check(&file),
-        Command::Reload => reload(&cli.socket),
-        Command::Apply(args) => desired::apply(&cli.socket, &args),
-        Command::Diff(args) => desired::diff(&cli.socket, &args),
-        Command::Agents(args) => agents::agents(&cli.socket, &args),
-        Command::Get(args) => desired::get(&cli.socket, &args),
-        Command::Delete(args) => desired::delete(&cli.socket, &args),
-        Command::History(args) => desired::history(&cli.socket, &args),
-        Command::Rollback(args) => desired::rollback(&cli.socket, &args),
-        Command::Confirm => desired::confirm(&cli.socket),
-        Command::Show(args) => show(&cli.socket, args),
+        Command::Token(args) => token::token(&args),
         Command::Doctor => return doctor::run(),
         Command::Version => {
             println!("tidegate {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
+        asks => cli.to.client().and_then(|client| ask(&client, asks)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidegate: {}", sentence(&error));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a running gateway is asked.
+fn ask(client: &Client, command: Command) -> Result<()> {
+    match command {
+        Command::Reload => reload(client),
+        Command::Apply(args) => desired::apply(client, &args),
+        Command::Diff(args) => desired::diff(client, &args),
+        Command::Agents(args) => agents::agents(client, &args),
+        Command::Get(args) => desired::get(client, &args),
+        Command::Delete(args) => desired::delete(client, &args),
+        Command::History(args) => desired::history(client, &args),
+        Command::Rollback(args) => desired::rollback(client, &args),
+        Command::Confirm => desired::confirm(client),
+        Command::Show(args) => show(client, args),
+        Command::Run(_) | Command::Check { .. } | Command::Token(_) | Command::Doctor | Command::Version => {
+            Ok(())
         }
     }
 }
@@ -247,8 +262,8 @@ fn count(problems: usize) -> String {
     if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
 }
 
-fn reload(socket: &Path) -> Result<()> {
-    let answer = Client::new(socket).post("/v1/reload")?;
+fn reload(client: &Client) -> Result<()> {
+    let answer = client.post("/v1/reload")?;
     let reloaded: serde_json::Value = serde_json::from_str(&answer)?;
     let generation = &reloaded["generation"];
     if reloaded["live"] == true {
@@ -258,7 +273,7 @@ fn reload(socket: &Path) -> Result<()> {
     bail!("generation {generation} is published, but not all workers use it yet; see `tidegate show workers`")
 }
 
-fn show(socket: &Path, args: ShowArgs) -> Result<()> {
+fn show(client: &Client, args: ShowArgs) -> Result<()> {
     let (table, filter, json) = match (args.more, args.table) {
         (Some(ShowMore::Lb(lb)), _) => {
             let filter = Filter { vpc: lb.vpc, listener: lb.listener, ..Filter::default() };
@@ -285,7 +300,7 @@ fn show(socket: &Path, args: ShowArgs) -> Result<()> {
         }
         (None, None) => bail!("say which table; see `tidegate show --help`"),
     };
-    let rows = Client::new(socket).show(table, &filter)?;
+    let rows = client.show(table, &filter)?;
     if json {
         println!("{}", rows.json);
     } else {

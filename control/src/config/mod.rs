@@ -5,6 +5,7 @@
 //! the file) → `check` (what it means) → [`Config`]. No step stops at the first problem, and none panics on any input.
 //! Nothing here reads anything but the one file, and nothing here keeps state: the same text gives the same answer.
 
+pub mod api;
 pub mod balance;
 mod check;
 pub mod http;
@@ -35,6 +36,7 @@ use tidegate_fastpath::{
 
 pub(crate) use self::check::{is_subnet_address, values};
 pub use self::{
+    api::{Api, ApiLimits, ApiTls, Role},
     balance::{Backend, BackendKey, Listener, LoadBalancer},
     check::VXLAN_OVERHEAD,
     nat::{Eip, Nic, PortForward, Snat, Vip},
@@ -159,6 +161,8 @@ pub struct Gateway {
     pub metrics: Option<SocketAddr>,
     /// Who had which public address and port; `None` for no log.
     pub nat_log: Option<NatLog>,
+    /// The REST API over TCP.
+    pub api: Option<Api>,
     /// Router agents that a ZStack manager drives.
     pub zstack: Vec<ZstackAgent>,
     /// How direct paths are taught; `None` for none.

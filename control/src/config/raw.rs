@@ -2,6 +2,7 @@
 //! comment is what `docs/config.md` says about it. Addresses and the like are kept as text, so that a wrong one is
 //! reported by the check beside all others. Nothing past `check` sees these types.
 
+mod api;
 mod balance;
 mod http;
 mod log;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    api::{RawApi, RawApiCertificate, RawApiLimits, RawApiTls},
     balance::{
         RawAccess, RawBackend, RawBackendGroup, RawHealthCheck, RawListener, RawLoadBalancer, RawPersistence,
     },
@@ -119,6 +121,15 @@ pub(crate) mod range {
     pub(crate) const ZSNP_PAIRS_PER_VPC_DEFAULT: u64 = 16_384;
     pub(crate) const ZSNP_PAIRS_PER_VM_DEFAULT: u64 = 256;
     pub(crate) const ZSNP_LOCATES_DEFAULT: u64 = 1000;
+    pub(crate) const API_CONNECTIONS_MAX: u64 = 100_000;
+    pub(crate) const API_CONNECTIONS_DEFAULT: u64 = 512;
+    pub(crate) const API_PER_CLIENT_DEFAULT: u64 = 64;
+    pub(crate) const API_REQUESTS_DEFAULT: u64 = 100;
+    pub(crate) const API_BODY_MIN: u64 = 1024;
+    pub(crate) const API_BODY_MAX: u64 = 1 << 30;
+    pub(crate) const API_BODY_DEFAULT: u64 = 32 << 20;
+    pub(crate) const API_TIMEOUT_DEFAULT: u64 = 30;
+    pub(crate) const API_WATCHERS_DEFAULT: u64 = 32;
     pub(crate) const OBSERVATION_DOMAIN_MAX: u64 = u32::MAX as u64;
     pub(crate) const OBSERVATION_DOMAIN_DEFAULT: u64 = 1;
 }
@@ -210,9 +221,8 @@ pub struct RawGateway {
     pub metrics: Option<RawMetrics>,
     /// Who had which public address and port, and when; without it nothing is logged.
     pub nat_log: Option<RawNatLog>,
-    /// The REST API.
-    #[schemars(extend("x-unbuilt" = "the REST API"))]
-    pub api: Option<Unbuilt>,
+    /// The REST API over TCP; without it, it is served on the control socket only.
+    pub api: Option<RawApi>,
     /// Router agents that a ZStack manager drives.
     pub zstack: Option<RawZstack>,
     /// The protocol by which hosts learn direct paths (docs/zsnp.md); without it no VPC router can have `distributed_routing`.

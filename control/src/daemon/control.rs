@@ -22,7 +22,7 @@ use super::{
     place::Place,
     port::{self, Ports},
     reload::{self, Publish, ReloadError},
-    server,
+    rest, server,
     shared::{Command, Shared},
     worker::Workers,
     zsnp,
@@ -33,7 +33,7 @@ use crate::{
     local::{self, Delivery, LocalEvent},
     log::Watch,
     nat::log::NatLogger,
-    rest::Reloaded,
+    rest::{Reloaded, Server},
 };
 
 /// Between two looks at the rings while nothing happens.
@@ -70,6 +70,7 @@ struct Run {
     health: Health,
     proxies: Proxies,
     servers: Vec<JoinHandle<()>>,
+    rest: Server,
     watch: Watch,
     nat_log: NatLogger,
     every_second: Interval,
@@ -137,6 +138,7 @@ impl<P: Ports> Control<'_, P> {
         info!("stopping");
         self.shared.gateway().stop_zsnp(self.shared.now());
         run.servers.iter().for_each(JoinHandle::abort);
+        drop(run.rest);
         // While the namespaces are there.
         drop(run.proxies);
         run.delivery.close();
@@ -145,8 +147,9 @@ impl<P: Ports> Control<'_, P> {
     }
 
     fn begin(&mut self) -> Result<Run> {
-        let mut servers = server::start(self.shared, self.agents, self.place, self.file)?;
+        let mut servers = server::start(self.shared, self.place)?;
         servers.extend(self.agents.start()?);
+        let rest = rest::start(self.shared, self.agents, self.place, self.file)?;
         let mut every_second = interval(HOUSEKEEPING);
         every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the first run is fresh: what it made is taken over after a fault.
@@ -161,6 +164,7 @@ impl<P: Ports> Control<'_, P> {
             health: Health::new(),
             proxies,
             servers,
+            rest,
             watch: Watch::default(),
             nat_log,
             every_second,
@@ -189,7 +193,8 @@ impl<P: Ports> Control<'_, P> {
 
     async fn publish(&self, run: &mut Run, what: Publish) -> Result<Reloaded, ReloadError> {
         let result = reload::publish(self.shared, self.ports, what).await;
-        if result.is_ok() {
+        if let Ok(Reloaded { generation, .. }) = result {
+            self.shared.generations.send_replace(generation);
             self.want_namespaces(run);
             self.check_backends(run);
             self.want_proxies(run);
@@ -220,6 +225,7 @@ impl<P: Ports> Control<'_, P> {
         // The watchdog takes these up and starts the control side again.
         assert!(!self.shared.is_damaged(), "a request failed while it used the control side");
         assert!(!run.servers.iter().any(JoinHandle::is_finished), "a server of the control side ended");
+        assert!(run.rest.is_alive(), "the thread of the API ended");
         assert!(run.proxies.is_alive(), "the thread of the proxies ended");
         self.ports.log();
         self.shared.settle();

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::zstack;
+use super::{rest, zstack};
 use crate::config::Config;
 
 /// Rights of the control socket: its owner and group.
@@ -23,6 +23,8 @@ pub(super) struct Place {
     pub(super) socket: PathBuf,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
+    /// Of the REST API.
+    pub(super) api: Option<rest::Api>,
     /// One for each router agent, in their order.
     pub(super) agents: Vec<TcpListener>,
     lock: PathBuf,
@@ -54,7 +56,8 @@ impl Place {
             UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
         fs::set_permissions(&socket, fs::Permissions::from_mode(SOCKET_MODE))?;
         control.set_nonblocking(true)?;
-        let mut place = Place { socket, control, metrics: None, agents: Vec::new(), lock, _locked: locked };
+        let mut place =
+            Place { socket, control, metrics: None, api: None, agents: Vec::new(), lock, _locked: locked };
         if let Some(address) = config.gateway.metrics {
             let listener = TcpListener::bind(address).with_context(|| {
                 format!(
@@ -64,6 +67,7 @@ impl Place {
             listener.set_nonblocking(true)?;
             place.metrics = Some(listener);
         }
+        place.api = rest::prepare(config)?;
         place.agents = zstack::listen(config)?;
         Ok(place)
     }

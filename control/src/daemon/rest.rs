@@ -1,25 +1,68 @@
-//! The gateway behind the REST API.
+//! The gateway behind the REST API, and where the API is served.
 
-use std::{path::Path, sync::Arc};
+use std::{net::TcpListener, path::Path, sync::Arc};
 
-use super::{change, reload::ReloadError, shared::Shared, zstack::Agents};
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+
+use super::{change, place::Place, reload::ReloadError, shared::Shared, zstack::Agents};
 use crate::{
+    config::Config,
     desired::{Basis, Change, Head, Refused},
-    rest::{Answer, Backend, Failed, How, Outcome, PushedRow, Reloaded, Wish},
+    rest::{Access, Answer, Backend, Doors, Failed, How, Outcome, PushedRow, Reloaded, Server, Wish},
     show::{Filter, Rows, Table},
 };
 
+/// Addresses of the API, and who is let in there.
+pub(super) type Api = (Vec<TcpListener>, Arc<Access>);
+
+/// Takes the addresses and reads tokens and certificates, so that what does not work is found before anything else starts.
+pub(super) fn prepare(config: &Config) -> Result<Option<Api>> {
+    let Some(api) = &config.gateway.api else { return Ok(None) };
+    let listen = |address| {
+        let listener = TcpListener::bind(address);
+        let listener = listener.with_context(|| {
+            format!("cannot serve the API on {address}; give another gateway.api.listen, or leave it out")
+        })?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    let listeners = api.listen.iter().map(listen).collect::<Result<_>>()?;
+    let access = Access::new(api.clone()).map_err(anyhow::Error::msg)?;
+    Ok(Some((listeners, Arc::new(access))))
+}
+
+/// Serves the API on a thread of its own: on the control socket, and where `gateway.api` says.
+pub(super) fn start(shared: &Arc<Shared>, agents: &Agents, place: &Place, file: &Path) -> Result<Server> {
+    let clone = |(listeners, access): &Api| {
+        let listeners = listeners.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+        Ok::<_, std::io::Error>((listeners, Arc::clone(access)))
+    };
+    let doors = Doors {
+        socket: Some(place.control.try_clone().context("the control socket")?),
+        tcp: place.api.as_ref().map(clone).transpose().context("gateway.api")?,
+    };
+    let desk = Desk { shared: Arc::clone(shared), agents: agents.clone(), file: file.into() };
+    let state = shared.gateway().desired().config().gateway.state.clone();
+    let server = Server::start(doors, Arc::new(desk), Arc::clone(&shared.api), &state);
+    server.context("cannot start the thread of the API")
+}
+
 /// What requests work on.
-pub(super) struct Desk {
-    pub(super) shared: Arc<Shared>,
-    pub(super) agents: Agents,
+struct Desk {
+    shared: Arc<Shared>,
+    agents: Agents,
     /// The host's own file.
-    pub(super) file: Arc<Path>,
+    file: Arc<Path>,
 }
 
 impl Backend for Desk {
     fn basis(&self) -> Basis {
         self.shared.store().basis().clone()
+    }
+
+    fn generations(&self) -> watch::Receiver<u64> {
+        self.shared.generations.subscribe()
     }
 
     fn heads(&self) -> Vec<Head> {

@@ -1,5 +1,5 @@
-//! What the parts of the control side share. All of them run on the control thread; the locks are held for the length of
-//! one call and never across an await, so nothing ever waits for them.
+//! What the parts of the control side share. They run on the control thread and, for requests, on that of the REST API. Locks are held for the
+//! length of one call and never across an await, so nobody waits for longer; the gateway's is taken before the others.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 
 use tidegate_fastpath::types::Nanos;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::yield_now,
 };
 use tracing::error;
@@ -32,7 +32,7 @@ use crate::{
     local::LocalEvent,
     metrics::{self, Sample},
     nat::{Census, log::LogCounts},
-    rest::Reloaded,
+    rest::{ApiCounts, Reloaded},
     show::{Collection, Device, Filter, Rows, Source, Table},
     zstack::server::AgentEvent,
 };
@@ -73,6 +73,10 @@ pub(super) struct Shared {
     restarts: AtomicU64,
     /// What the session log counted.
     pub(super) nat_log: Arc<LogCounts>,
+    /// What the REST API counts.
+    pub(super) api: Arc<ApiCounts>,
+    /// The present generation of desired state, for whoever waits for the next.
+    pub(super) generations: watch::Sender<u64>,
     start: Instant,
     pub(super) commands: mpsc::Sender<Command>,
 }
@@ -86,6 +90,8 @@ impl Shared {
             seen: Mutex::default(),
             restarts: AtomicU64::new(0),
             nat_log: Arc::default(),
+            api: Arc::default(),
+            generations: watch::Sender::new(0),
             start: Instant::now(),
             commands,
         }
@@ -188,6 +194,7 @@ impl Shared {
             control_restarts: self.restarts.load(Relaxed),
             census,
             nat_log: self.nat_log.all(),
+            api: self.api.sample(),
             local: seen.local,
             health: seen.health,
             backends: seen.backends,

@@ -32,7 +32,7 @@ pub fn restart_problems(old: &Config, new: &Config) -> Vec<Problem> {
 }
 
 /// What a gateway is started with, as an operator would write it.
-fn values(gateway: &Gateway) -> [(&'static str, String); 11] {
+fn values(gateway: &Gateway) -> [(&'static str, String); 12] {
     let hugepages = match gateway.hugepages {
         Hugepages::Auto => "auto",
         Hugepages::Required => "required",
@@ -49,6 +49,7 @@ fn values(gateway: &Gateway) -> [(&'static str, String); 11] {
         ("hugepages", hugepages.to_owned()),
         ("poll", poll.to_owned()),
         ("metrics", or(gateway.metrics, "none")),
+        ("api", or(gateway.api.as_ref(), "none")),
         ("state", gateway.state.display().to_string()),
         ("flow_state.directory", or(directory, "the fastest")),
         ("control_socket", gateway.control_socket.display().to_string()),

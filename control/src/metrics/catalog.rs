@@ -51,6 +51,17 @@ catalog! {
     /// What router agents for ZStack managers counted; see the events in `docs/drops.md`.
     ZSTACK_EVENTS = Counter "tidegate_zstack_events_total" ["agent", "event"];
 
+    /// Connections to the REST API, those to the control socket among them.
+    API_CONNECTIONS = Gauge "tidegate_api_connections" [];
+    /// Of these, clients that watch.
+    API_WATCHERS = Gauge "tidegate_api_watchers" [];
+    /// Requests to the REST API by class of the answer's status: `2xx`, `4xx` …
+    API_REQUESTS = Counter "tidegate_api_requests_total" ["status"];
+    /// Clients of the REST API that met a limit or were not let in, by reason.
+    API_REFUSED = Counter "tidegate_api_refused_total" ["reason"];
+    /// Requests that the audit log lacks, because it could not be written.
+    API_AUDIT_LOST = Counter "tidegate_api_audit_lost_total" [];
+
     /// Seconds since the gateway started.
     UPTIME = Gauge "tidegate_uptime_seconds" [];
     /// How often the control thread was started again after a fault; workers forwarded on.

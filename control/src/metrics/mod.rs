@@ -32,6 +32,7 @@ use crate::{
     local::LocalEvent,
     nat::{Census, LogEvent, Pool, pools, protocol_name},
     neighbour::{NeighbourEvent, Phase},
+    rest::{ApiSample, CLASSES, Limit},
     zstack::server::AgentEvent,
 };
 
@@ -69,6 +70,8 @@ pub struct Sample {
     pub census: Census,
     /// What the session log counted, by [`LogEvent::index`].
     pub nat_log: [u64; LogEvent::COUNT],
+    /// What the REST API counted.
+    pub api: ApiSample,
     /// What local delivery counted, by [`LocalEvent::index`].
     pub local: [u64; LocalEvent::COUNT],
     /// What health checks counted, by [`HealthEvent::index`].
@@ -100,6 +103,7 @@ pub fn render(gateway: &Gateway, sample: &Sample) -> String {
     for event in LogEvent::ALL {
         sheet.set(&catalog::NAT_LOG_EVENTS, &[event.label()], sample.nat_log[event.index()]);
     }
+    api(&mut sheet, &sample.api);
     for event in LocalEvent::ALL {
         sheet.set(&catalog::LOCAL_EVENTS, &[event.label()], sample.local[event.index()]);
     }
@@ -155,6 +159,18 @@ fn qos(sheet: &mut Sheet, gateway: &Gateway, now: Nanos) {
 }
 
 /// Drivers and packet buffers.
+fn api(sheet: &mut Sheet, api: &ApiSample) {
+    sheet.set(&catalog::API_CONNECTIONS, &[], api.connections);
+    sheet.set(&catalog::API_WATCHERS, &[], api.watchers);
+    for (class, count) in CLASSES.iter().zip(api.answers) {
+        sheet.set(&catalog::API_REQUESTS, &[class], count);
+    }
+    for limit in Limit::ALL {
+        sheet.set(&catalog::API_REFUSED, &[limit.label()], api.limits[limit.index()]);
+    }
+    sheet.set(&catalog::API_AUDIT_LOST, &[], api.audit_lost);
+}
+
 fn devices(sheet: &mut Sheet, gateway: &Gateway, sample: &Sample) {
     let (free, total) = sample.buffers;
     sheet.set(&catalog::BUFFERS_FREE, &[], free.into());

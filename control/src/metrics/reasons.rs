@@ -4,7 +4,7 @@ use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
 
 use crate::{
     gateway::RingEvent, health::HealthEvent, local::LocalEvent, nat::LogEvent, neighbour::NeighbourEvent,
-    zsnp::ZsnpEvent, zstack::server::AgentEvent,
+    rest::Limit, zsnp::ZsnpEvent, zstack::server::AgentEvent,
 };
 
 /// The page.
@@ -69,6 +69,12 @@ pub fn page() -> String {
         "ZSNP events",
         "of the gateway's end of ZSNP",
         ZsnpEvent::ALL.iter().map(|r| (r.label(), r.phrase())),
+    );
+    section(
+        &mut page,
+        "Limits of the REST API",
+        "that clients met, and why they were not let in",
+        Limit::ALL.iter().map(|r| (r.label(), r.phrase())),
     );
     page
 }

@@ -5,6 +5,7 @@ use std::{fmt, future::Future, pin::Pin};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::{
     desired::{Basis, Change, Document, Head, Refused, Transaction},
@@ -19,6 +20,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Backend: Send + Sync + 'static {
     /// The present generation.
     fn basis(&self) -> Basis;
+
+    /// Says when there is another one.
+    fn generations(&self) -> watch::Receiver<u64>;
 
     /// The generations that there were, oldest first; the last one is the present one.
     fn heads(&self) -> Vec<Head>;

@@ -1,11 +1,11 @@
 //! Changes of many objects at once, and the generations that they make.
 
-use axum::{Extension, Json, body::Body, extract::State, http::Request};
+use axum::{Extension, Json, body::Body, extract::State, http::Request, response::IntoResponse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Api, Caller, How, Outcome, Refusal, Reloaded, Shown, Why, Wish,
+    Api, Caller, EndedWith, How, Outcome, Refusal, Shown, Why, Wish,
     read::{self, Asked, Named},
 };
 use crate::desired::{Head, Transaction};
@@ -37,14 +37,14 @@ pub(super) async fn apply(
     Extension(caller): Extension<Caller>,
     Asked(applying): Asked<Applying>,
     request: Request<Body>,
-) -> Result<Json<Outcome>, Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     let Applying { dry_run, confirm_within_s, merge, strict } = applying;
-    let bytes = read::bytes(request, read::FILE_MAX).await?;
+    let bytes = read::bytes(&api, request, usize::MAX).await?;
     let text = String::from_utf8(bytes.into()).map_err(|error| {
         Refusal::new(Why::Malformed, format!("the body is no UTF-8: {error}; send YAML or JSON"))
     })?;
     let wish = Wish::File { text, merge, strict };
-    Ok(Json(api.backend.change(wish, How { dry_run, confirm_within_s }, caller.name).await?))
+    Ok(ended(api.backend.change(wish, How { dry_run, confirm_within_s }, caller.name).await?))
 }
 
 pub(super) async fn transact(
@@ -52,9 +52,9 @@ pub(super) async fn transact(
     Extension(caller): Extension<Caller>,
     Asked(how): Asked<How>,
     request: Request<Body>,
-) -> Result<Json<Outcome>, Refusal> {
-    let transaction: Transaction = read::json(request, &["application/json"], read::FILE_MAX).await?;
-    Ok(Json(api.backend.change(Wish::Steps(transaction), how, caller.name).await?))
+) -> Result<impl IntoResponse, Refusal> {
+    let transaction: Transaction = read::json(&api, request, &["application/json"], usize::MAX).await?;
+    Ok(ended(api.backend.change(Wish::Steps(transaction), how, caller.name).await?))
 }
 
 pub(super) async fn roll_back(
@@ -62,24 +62,30 @@ pub(super) async fn roll_back(
     Extension(caller): Extension<Caller>,
     Named(to): Named<u64>,
     Asked(how): Asked<How>,
-) -> Result<Json<Outcome>, Refusal> {
-    Ok(Json(api.backend.change(Wish::Generation(to), how, caller.name).await?))
+) -> Result<impl IntoResponse, Refusal> {
+    Ok(ended(api.backend.change(Wish::Generation(to), how, caller.name).await?))
+}
+
+fn ended(outcome: Outcome) -> impl IntoResponse {
+    (Extension(EndedWith(outcome.generation)), Json(outcome))
 }
 
 pub(super) async fn confirm(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Confirmed>, Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     let confirmed = api.backend.confirm(caller.name).await?;
     let none = || Refusal::new(Why::Missing, "no generation waits to be confirmed; it may have fallen back");
-    Ok(Json(Confirmed { generation: confirmed.ok_or_else(none)? }))
+    let generation = confirmed.ok_or_else(none)?;
+    Ok((Extension(EndedWith(generation)), Json(Confirmed { generation })))
 }
 
 pub(super) async fn reload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Reloaded>, Refusal> {
-    Ok(Json(api.backend.reload(caller.name).await?))
+) -> Result<impl IntoResponse, Refusal> {
+    let reloaded = api.backend.reload(caller.name).await?;
+    Ok((Extension(EndedWith(reloaded.generation)), Json(reloaded)))
 }
 
 pub(super) async fn history(State(api): State<Api>) -> Json<Vec<Head>> {

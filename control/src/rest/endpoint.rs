@@ -13,6 +13,7 @@ use super::{
     change::{self, Applying, Confirmed},
     object::{self, Manner, Page, Row, Which, Written},
     openapi, show,
+    watch::{self, Told},
 };
 use crate::{
     desired::{Head, Transaction},
@@ -24,7 +25,7 @@ pub(super) const COLLECTION: &str = "/v1/{collection}";
 /// Where one of them is.
 pub(super) const OBJECT: &str = "/v1/{collection}/{id}";
 /// How every request may be refused.
-pub(super) const ALWAYS: &[Why] = &[];
+pub(super) const ALWAYS: &[Why] = &[Why::Unknown, Why::Forbidden, Why::TooMany];
 
 /// Makes the schema of a type.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -57,6 +58,8 @@ pub(super) enum Sent {
     MergePatch,
     /// A file with objects, YAML or JSON.
     File,
+    /// Server-sent events; the data of those called `generation` is of this type.
+    Events(SchemaOf),
 }
 
 impl Endpoint {
@@ -231,6 +234,15 @@ pub(super) fn all() -> Vec<Endpoint> {
             json::<Vec<Shown>>(),
         )
         .refuses(&[Why::Missing, Why::Unkept]),
+        Endpoint::new(
+            get.clone(),
+            "/v1/watch",
+            watch::watch,
+            "Hear of each generation as it comes (server-sent events)",
+            Sent::Events(|generator| generator.subschema_for::<Told>()),
+        )
+        .asks::<watch::From>()
+        .refuses(&[Why::Malformed, Why::TooManyWatch]),
         Endpoint::new(
             post.clone(),
             "/v1/rollback/{generation}",

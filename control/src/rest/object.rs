@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Api, Caller, Failed, How, Outcome, Refusal, Why, Wish,
+    Api, Caller, EndedWith, Failed, How, Outcome, Refusal, Why, Wish,
     condition::Condition,
     read::{self, Asked, Named},
 };
@@ -278,7 +278,7 @@ pub(super) async fn put(
         Refusal::new(Why::Malformed, detail)
     })?;
     let condition = Condition::of(request.headers())?;
-    let mut body: Value = read::json(request, &[JSON], read::OBJECT_MAX).await?;
+    let mut body: Value = read::json(&api, request, &[JSON], read::OBJECT_MAX).await?;
     if let Some(object) = body.as_object_mut() {
         let said = object.entry("id").or_insert_with(|| id.clone().into());
         if said != &id {
@@ -300,7 +300,7 @@ pub(super) async fn patch(
 ) -> Result<Response, Refusal> {
     let key = find(&api.backend.basis(), &collection, &id)?.key.clone();
     let condition = Condition::of(request.headers())?;
-    let patch: Value = read::json(request, &[MERGE_PATCH, JSON], read::OBJECT_MAX).await?;
+    let patch: Value = read::json(&api, request, &[MERGE_PATCH, JSON], read::OBJECT_MAX).await?;
     let etag = condition.to_change(&key, &find(&api.backend.basis(), &collection, &id)?.etag())?;
     let step = Step::Patch { kind: key.kind, id, patch, etag };
     write(&api, caller, key, manner, step).await
@@ -334,7 +334,7 @@ async fn write(api: &Api, caller: Caller, key: Key, manner: Manner, step: Step) 
             basis.documents.get(&key).filter(|_| same).map(|document| document.etag())
         }
     };
-    let answer = Json(Written { etag, outcome });
+    let answer = (Extension(EndedWith(outcome.generation)), Json(Written { etag, outcome }));
     if is_new {
         let location = [(LOCATION, format!("/v1/{key}"))];
         return Ok((StatusCode::CREATED, location, answer).into_response());

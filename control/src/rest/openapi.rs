@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     ProblemDocument, Why,
     endpoint::{self, Endpoint, Sent},
+    guard,
     object::scalar_keys,
 };
 use crate::{config, desired::Kind, show::Table};
@@ -56,8 +57,16 @@ pub fn document() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
+        "security": [{ "token": [] }, { "certificate": [] }, {}],
         "paths": paths,
-        "components": { "schemas": schemas, "responses": refusals(&problem.to_value()) },
+        "components": {
+            "schemas": schemas,
+            "responses": refusals(&problem.to_value()),
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "certificate": { "type": "mutualTLS" },
+            },
+        },
     })
 }
 
@@ -160,6 +169,9 @@ fn content(sent: Sent, place: &Place, generator: &mut SchemaGenerator) -> Value 
         Sent::Json(schema) => json!({ "application/json": { "schema": schema(generator) } }),
         Sent::Object => json!({ "application/json": { "schema": object() } }),
         Sent::MergePatch => json!({ "application/merge-patch+json": { "schema": { "type": "object" } } }),
+        Sent::Events(schema) => {
+            json!({ "text/event-stream": { "schema": { "type": "string" }, "x-event-data": schema(generator) } })
+        }
         Sent::File => json!({ "application/yaml": { "schema": { "type": "object" } } }),
     }
 }
@@ -180,13 +192,14 @@ fn refusals(schema: &Value) -> Map<String, Value> {
 
 /// The tables of `docs/api.md`.
 pub fn tables() -> String {
-    let mut text = "| Request | Query | Does |\n|---|---|---|\n".to_owned();
+    let mut text = "| Request | Role | Query | Does |\n|---|---|---|---|\n".to_owned();
     for endpoint in endpoint::all() {
         let query = endpoint.query.map(|query| query(&mut SchemaGenerator::default()).to_value());
         let query = query.unwrap_or_default();
         let keys = query["properties"].as_object().into_iter().flatten().map(|(key, _)| format!("`{key}`"));
         let (keys, path) = (keys.collect::<Vec<_>>().join(", "), endpoint.path.replace(TABLE, "{table}"));
-        _ = writeln!(text, "| `{} {path}` | {keys} | {} |", endpoint.method, endpoint.about);
+        let role = guard::role_for(&endpoint.method).name();
+        _ = writeln!(text, "| `{} {path}` | {role} | {keys} | {} |", endpoint.method, endpoint.about);
     }
     text += "\n| Status | Type, behind `urn:tidegate:problem:` | Means |\n|---|---|---|\n";
     for why in Why::ALL {

@@ -1,7 +1,5 @@
 //! Reading requests: queries and bodies, with a limit on everything and an answer that names what is wrong.
 
-use std::time::Duration;
-
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequestParts, Path},
@@ -12,14 +10,10 @@ use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{Refusal, Why};
+use super::{Api, Refusal, Why};
 
 /// Largest body of one object, in bytes.
 pub(super) const OBJECT_MAX: usize = 1 << 20;
-/// Largest file or transaction, in bytes.
-pub(super) const FILE_MAX: usize = 32 << 20;
-/// Longest time for a body to come.
-const TIME_MAX: Duration = Duration::from_secs(30);
 /// What is larger is read on another thread, so that others are answered meanwhile.
 const HERE_MAX: usize = 64 << 10;
 
@@ -52,16 +46,23 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     }
 }
 
-/// A body of at most `most` bytes. One that says that it is longer is refused before any of it is read.
-pub(super) async fn bytes(request: Request<Body>, most: usize) -> Result<Bytes, Refusal> {
-    let body = request.into_body();
+/// A body of at most `most` bytes, and no more than is allowed. One that says that it is longer is refused before any of it is read, and there is
+/// room for so many bytes of bodies only; others wait for it.
+pub(super) async fn bytes(api: &Api, request: Request<Body>, most: usize) -> Result<Bytes, Refusal> {
+    let (body, most, time) = (request.into_body(), most.min(api.limits.body), api.limits.timeout);
     let too_large =
         || Refusal::new(Why::TooLarge, format!("the body is longer than {most} bytes; send less at a time"));
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    let late = |_| Refusal::new(Why::Late, format!("the body did not come within {} s", TIME_MAX.as_secs()));
-    let read = timeout(TIME_MAX, Limited::new(body, most).collect()).await.map_err(late)?;
+    let upper = body.size_hint().upper().unwrap_or(u64::MAX).min(most as u64);
+    let late = |_| Refusal::new(Why::Late, format!("the body did not come within {} s", time.as_secs()));
+    let work = async {
+        let kib = u32::try_from(upper.div_ceil(1024)).unwrap_or(u32::MAX);
+        let _room = api.bodies.acquire_many(kib).await.ok();
+        Limited::new(body, most).collect().await
+    };
+    let read = timeout(time, work).await.map_err(late)?;
     read.map(|body| body.to_bytes()).map_err(|error| {
         if error.is::<LengthLimitError>() {
             too_large()
@@ -73,12 +74,13 @@ pub(super) async fn bytes(request: Request<Body>, most: usize) -> Result<Bytes, 
 
 /// A body of JSON.
 pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
+    api: &Api,
     request: Request<Body>,
     types: &[&str],
     most: usize,
 ) -> Result<T, Refusal> {
     is_one_of(request.headers(), types)?;
-    let bytes = bytes(request, most).await?;
+    let bytes = bytes(api, request, most).await?;
     let size = bytes.len();
     let read = move || {
         serde_json::from_slice(&bytes).map_err(|error| {

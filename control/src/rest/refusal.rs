@@ -4,7 +4,10 @@ use std::fmt;
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
@@ -49,6 +52,10 @@ macro_rules! whys {
 whys! {
     /// The request cannot be read
     Malformed = "malformed", BAD_REQUEST;
+    /// Nobody knows who asks
+    Unknown = "unknown", UNAUTHORIZED;
+    /// That is for others to do
+    Forbidden = "forbidden", FORBIDDEN;
     /// There is no such thing
     Missing = "missing", NOT_FOUND;
     /// That cannot be done with it
@@ -69,6 +76,10 @@ whys! {
     Invalid = "invalid", UNPROCESSABLE_ENTITY;
     /// The request must say which object it means to change
     Unconditional = "unconditional", PRECONDITION_REQUIRED;
+    /// There are too many requests
+    TooMany = "too-many", TOO_MANY_REQUESTS;
+    /// Too many clients watch
+    TooManyWatch = "too-many-watch", SERVICE_UNAVAILABLE;
     /// It cannot be kept on disk
     Unkept = "unkept", SERVICE_UNAVAILABLE;
     /// The gateway stops, or its control thread failed
@@ -188,6 +199,16 @@ impl From<Failed> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.why.status(), [(CONTENT_TYPE, MEDIA_TYPE)], Json(self.document())).into_response()
+        let mut answer =
+            (self.why.status(), [(CONTENT_TYPE, MEDIA_TYPE)], Json(self.document())).into_response();
+        let more = match self.why {
+            Why::Unknown => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Why::TooMany | Why::TooManyWatch => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => None,
+        };
+        answer.headers_mut().extend(more);
+        // For whoever counts it.
+        answer.extensions_mut().insert(self.why);
+        answer
     }
 }

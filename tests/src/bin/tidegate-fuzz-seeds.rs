@@ -247,6 +247,24 @@ const TRANSACTIONS: [&str; 8] = [
     r#"{"steps":[{"do":"put","kind":"vpc_networks","body":{"id":"n","vpc":"red","cidr":"10.1.0.0/16","gateway":"10.1.0.1","vlan":{"port":"lan","id":103}},"etag":""},{"do":"delete","kind":"routes","id":"x","etag":"0"}]}"#,
 ];
 
+/// Requests to the API of the site; `tests/src/fuzz/rest.rs` says how they are written.
+const REQUESTS: [&str; 14] = [
+    "GET /v1/nics?network=red-1&limit=1&state=active\n",
+    "GET /v1/vpc_networks/red-1\n",
+    "PUT /v1/nics/web\n{\"network\":\"red-1\",\"address\":\"10.1.1.7\"}",
+    "PUT /v1/nics/web?strict=true&confirm_within_s=9\n{\"network\":\"gone\",\"address\":\"10.1.1.7\"}",
+    "PUT /v1/vpc_routers/red *\n{\"id\":\"red\",\"account\":\"a\",\"quotas\":{\"sessions_per_vm\":5}}",
+    "PUT /v1/load_balancers/l\n{\"vip\":\"v\",\"listeners\":[{\"id\":\"l-1\",\"protocol\":\"tcp\",\"port\":80,\"backends\":[{\"nic\":\"a\"}]}]}",
+    "PUT /v1/nics/web\n{\"network\":[],\"address\":7,\"colour\":null}",
+    "PATCH /v1/vpc_networks/red-1 *\n{\"mtu\":null,\"cidr\":\"10.9.1.0/24\",\"gateway\":\"10.9.1.1\"}",
+    "PATCH /v1/vpc_networks/red-1 \"0011223344556677\"\n[{\"id\":\"x\"}]",
+    "DELETE /v1/vpc_routers/red? *\n",
+    "POST /v1/transactions?dry_run=true\n{\"steps\":[{\"do\":\"delete\",\"kind\":\"vpc_routers\",\"id\":\"red\"}],\"expect\":1}",
+    "POST /v1/apply?merge=true\nvpc_routers: [{ id: green }]\n",
+    "POST /v1/rollback/1\n",
+    "GET /v1/status/vpc_routers/red\n",
+];
+
 fn main() -> Result<()> {
     let gateway = Gateway::alone(SITE, 1);
     let mut steps = Vec::new();
@@ -281,6 +299,9 @@ fn main() -> Result<()> {
     }
     for (at, transaction) in TRANSACTIONS.iter().enumerate() {
         save("transaction", at, transaction.as_bytes())?;
+    }
+    for (at, request) in REQUESTS.iter().enumerate() {
+        save("rest", at, request.as_bytes())?;
     }
     for (at, seed) in zsnp_seeds().iter().enumerate() {
         save("zsnp", at, seed)?;

@@ -7,11 +7,13 @@
 //! | [`pipeline`](fn@pipeline) | frames, time, injected packets, reloads, troubles (see `script.rs`) | no panic; books balance; every frame sent is well-formed; every buffer comes back; the gateway recovers |
 //! | [`config`] | a document | no panic; what is accepted compiles |
 //! | [`transaction`](fn@transaction) | steps upon the site's objects | no panic; what is accepted compiles, settles the same anew, and can be taken back |
+//! | [`rest`](fn@rest) | a request to the REST API: method and path, a blank line, a body | no panic; what is refused changes nothing and says why as a problem document; what is written can be read and written again |
 //! | [`zsnp`](fn@zsnp) | messages for a ZSNP receiver | no panic; each is taken once or counted as refused; what is taken can be said again |
 
 mod frame;
 mod lives;
 mod mend;
+mod rest;
 mod say;
 mod script;
 mod transaction;
@@ -37,6 +39,7 @@ use tidegate_fastpath::{
 pub use self::{
     frame::check,
     lives::{counted, pipeline},
+    rest::rest,
     transaction::transaction,
     zsnp::{seeds as zsnp_seeds, zsnp},
 };
@@ -46,11 +49,12 @@ use crate::gateway::SITE;
 pub type Target = fn(&[u8]);
 
 /// All targets.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("parse", parse),
     ("pipeline", pipeline),
     ("config", config),
     ("transaction", transaction),
+    ("rest", rest),
     ("zsnp", zsnp),
 ];
 

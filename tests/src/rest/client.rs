@@ -1,12 +1,23 @@
 //! A client of the API.
 
-use std::net::SocketAddr;
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tidegate_control::rest;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpSocket, UnixStream},
+};
+use tokio_rustls::TlsConnector;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -33,16 +44,99 @@ impl Said {
     }
 }
 
+/// Bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// Somebody who asks. Each request has a connection of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
-    address: SocketAddr,
+    to: To,
+    tls: Option<Arc<ClientConfig>>,
+    token: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum To {
+    Socket(PathBuf),
+    Address(SocketAddr),
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to.fmt(f)
+    }
 }
 
 impl Client {
     /// A client of this address.
     pub fn new(address: SocketAddr) -> Client {
-        Client { address }
+        Client { to: To::Address(address), tls: None, token: None }
+    }
+
+    /// A client of a control socket.
+    pub fn of_socket(path: &Path) -> Client {
+        Client { to: To::Socket(path.to_owned()), tls: None, token: None }
+    }
+
+    /// One that speaks TLS, trusts a CA, and perhaps shows a certificate.
+    ///
+    /// # Panics
+    /// Where the files do not hold.
+    pub fn with_tls(self, ca: &Path, own: Option<(&Path, &Path)>) -> Client {
+        Client { tls: Some(Arc::new(rest::client(ca, own).unwrap_or_else(|why| panic!("{why}")))), ..self }
+    }
+
+    /// One that shows a token.
+    pub fn with_token(self, token: &str) -> Client {
+        Client { token: Some(token.to_owned()), ..self }
+    }
+
+    /// A connection on which nothing was said yet.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let stream: Box<dyn Stream> = match &self.to {
+            To::Socket(path) => Box::new(UnixStream::connect(path).await?),
+            To::Address(address) => {
+                let socket = TcpSocket::new_v4()?;
+                // So that who does not read is soon noticed.
+                socket.set_recv_buffer_size(4096)?;
+                Box::new(socket.connect(*address).await?)
+            }
+        };
+        let Some(tls) = &self.tls else { return Ok(stream) };
+        let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+        Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+    }
+
+    /// Asks, with headers and a body as they are given.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub async fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Said, Box<dyn std::error::Error + Send + Sync>> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "gateway");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = sender.send_request(request.body(Full::new(body.into()))?).await?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let bytes = answer.into_body().collect().await?.to_bytes();
+        connection.abort();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Said { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
     }
 
     /// Asks, with headers and a body as they are given.
@@ -50,20 +144,7 @@ impl Client {
     /// # Panics
     /// Where no answer comes.
     pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Said {
-        let stream = TcpStream::connect(self.address).await.expect("a connection");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
-        let connection = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", "gateway");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a request");
-        let answer = sender.send_request(request).await.expect("an answer");
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
-        connection.abort();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Said { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+        self.try_ask(method, path, headers, body.to_owned()).await.expect("an answer")
     }
 
     /// Reads.

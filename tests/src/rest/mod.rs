@@ -3,8 +3,10 @@
 
 mod client;
 mod desk;
+mod site;
 
 pub use self::{
-    client::{Client, Said},
+    client::{Client, Said, Stream},
     desk::Desk,
+    site::{Settings, Site, TOKENS, certificates},
 };

@@ -2,14 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that has no answer has failed")]
 
+mod access;
+mod limits;
 mod objects;
+mod watch;
 
-use std::sync::Arc;
-
-use axum::{extract::Request, middleware::map_request};
-use tidegate_control::rest::{self, Caller};
-use tidegate_tests::rest::{Client, Desk};
-use tokio::net::TcpListener;
+use tidegate_tests::rest::{Client, Settings, Site};
 
 /// Two VPCs with a network each, a NIC, a public network with an address.
 const SITE: &str = "
@@ -23,15 +21,9 @@ nics: [{ id: web, network: red-1, address: 10.1.1.10 }]
 vips: [{ id: vip, public_network: public, address: 203.0.113.9 }]
 ";
 
-/// An API that is served, and somebody who asks it.
-async fn served() -> (Arc<Desk>, Client) {
-    let desk = Desk::new(SITE);
-    let router = rest::router(Arc::clone(&desk) as _).layer(map_request(async |mut request: Request| {
-        request.extensions_mut().insert(Caller { name: "tester".into() });
-        request
-    }));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = Client::new(listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (desk, client)
+/// An API that lets anybody in, and somebody who asks it.
+fn served() -> (Site, Client) {
+    let site = Site::start(SITE, Settings::default());
+    let client = site.stranger();
+    (site, client)
 }

@@ -9,7 +9,7 @@ const NONE: (&str, &str) = ("", "");
 
 #[tokio::test]
 async fn an_object_from_its_first_word_to_its_last() {
-    let (_desk, client) = served().await;
+    let (_site, client) = served();
     let app = json!({ "network": "red-1", "address": "10.1.1.11" });
     let made = client.send("PUT", "/v1/nics/app", NONE, &app).await;
     assert_eq!((made.status.as_u16(), made.header("location")), (201, "/v1/nics/app"), "{made:?}");
@@ -50,7 +50,7 @@ async fn an_object_from_its_first_word_to_its_last() {
 
 #[tokio::test]
 async fn what_waits_says_for_what() {
-    let (_desk, client) = served().await;
+    let (_site, client) = served();
     let eip = json!({ "vip": "vip", "nic": "later" });
     let made = client.send("PUT", "/v1/eips/eip", NONE, &eip).await;
     assert_eq!(made.body["warnings"], json!(["eips/eip is pending: nic: there is no nics/later"]));
@@ -71,7 +71,7 @@ async fn what_waits_says_for_what() {
 
 #[tokio::test]
 async fn lists_come_in_pages_and_by_what_objects_say() {
-    let (_desk, client) = served().await;
+    let (_site, client) = served();
     let nics = (0..25).map(|n| {
         let network = if n % 5 == 0 { "blue-1" } else { "red-1" };
         json!({ "id": format!("n-{n:02}"), "network": network, "address": format!("10.1.1.{}", 100 + n) })
@@ -105,7 +105,7 @@ async fn lists_come_in_pages_and_by_what_objects_say() {
 
 #[tokio::test]
 async fn a_transaction_is_all_or_nothing_and_its_generations_stay() {
-    let (_desk, client) = served().await;
+    let (_site, client) = served();
     let steps = json!({ "steps": [
         { "do": "put", "kind": "nics", "body": { "id": "a", "network": "red-1", "address": "10.1.1.30" }, "etag": "" },
         { "do": "patch", "kind": "nics", "id": "web", "patch": { "address": "10.1.1.31" } },
@@ -128,7 +128,7 @@ async fn a_transaction_is_all_or_nothing_and_its_generations_stay() {
     let history = client.get("/v1/history").await.body;
     assert_eq!(
         (&history[1]["who"], &history[1]["added"], &history[1]["removed"]),
-        (&json!("tester"), &json!(1), &json!(1))
+        (&json!("anonymous"), &json!(1), &json!(1))
     );
     assert_eq!(client.get("/v1/history/2").await.body.as_array().map(Vec::len), Some(3));
     let back = client.ask("POST", "/v1/rollback/1", &[], "").await;
@@ -140,7 +140,7 @@ async fn a_transaction_is_all_or_nothing_and_its_generations_stay() {
 
 #[tokio::test]
 async fn a_refusal_names_object_field_and_way_out() {
-    let (desk, client) = served().await;
+    let (site, client) = served();
     let wrong = json!({ "network": ["red-1"], "address": "10.1.1", "colour": "red" });
     let refused = client.send("PUT", "/v1/nics/bad", NONE, &wrong).await;
     assert_eq!((refused.status.as_u16(), refused.problem()), (422, "invalid"), "{refused:?}");
@@ -185,5 +185,5 @@ async fn a_refusal_names_object_field_and_way_out() {
         assert!(!said.body["detail"].as_str().unwrap().is_empty());
     }
     use tidegate_control::rest::Backend as _;
-    assert_eq!(desk.basis().generation, 1, "nothing has changed");
+    assert_eq!(site.desk.basis().generation, 1, "nothing has changed");
 }

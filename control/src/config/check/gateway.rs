@@ -4,7 +4,7 @@ use std::{collections::HashMap, collections::HashSet, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::{At, Known, Links, Report, log::nat_log, text, zsnp, zstack};
+use super::{At, Known, Links, Report, api::api, log::nat_log, text, zsnp, zstack};
 use crate::config::{
     FlowState, Gateway, Hugepages, LcoreId, Limits, Poll, Port, PortSubnet, Timeouts,
     raw::{RawFlowState, RawGateway, RawLimits, RawMetrics, RawPort, RawTimeouts, range as r},
@@ -31,6 +31,7 @@ pub(super) fn check(
     let socket = raw.control_socket.as_deref().or(Some(r::CONTROL_SOCKET_DEFAULT));
     let control_socket = report.read(AT, "control_socket", socket, text::socket_path);
     let nat_log = raw.nat_log.as_ref().and_then(|raw| nat_log(raw, report));
+    let api = raw.api.as_ref().and_then(|raw| api(raw, report));
     let agents = raw.zstack.as_ref().map_or(&[][..], |raw| &raw.agents);
     let zstack = zstack::agents(agents, &ports, report);
     let zsnp = raw.zsnp.as_ref().map(|raw| zsnp::zsnp(raw, report));
@@ -48,6 +49,7 @@ pub(super) fn check(
             ports: Vec::new(),
             metrics: metrics.flatten(),
             nat_log,
+            api,
             zstack,
             zsnp: zsnp.flatten(),
             state: state?,

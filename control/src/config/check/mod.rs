@@ -1,6 +1,7 @@
 //! What a document means: [`RawConfig`] to [`Config`], with everything that is wrong. One file per kind of object. What is
 //! missing or of the wrong type was reported by [`shape`](super::shape) and is passed over here.
 
+mod api;
 mod balance;
 mod gateway;
 mod http;

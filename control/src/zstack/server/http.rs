@@ -1,11 +1,6 @@
 //! Connections and requests: one request each, with a limit on everything.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
@@ -18,8 +13,11 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Agent, AgentEvent, Limits, callback::Callback};
-use crate::zstack::{Endpoint, Transport};
+use super::{Agent, AgentEvent, callback::Callback};
+use crate::{
+    clients::Place,
+    zstack::{Endpoint, Transport},
+};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -33,47 +31,6 @@ const HEAD_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 64;
 
 type Answer = Response<Full<Bytes>>;
-
-/// Who is connected.
-#[derive(Clone, Debug)]
-pub(super) struct Clients {
-    limits: Limits,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// A place among the connections, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    clients: Clients,
-    address: IpAddr,
-}
-
-impl Clients {
-    pub(super) fn new(limits: Limits) -> Clients {
-        Clients { limits, by_address: Arc::default() }
-    }
-
-    /// A place for one more connection; `None` where there is none.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
-        let mut all = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let (total, own) = (all.values().sum::<usize>(), all.get(&address).copied().unwrap_or_default());
-        if total >= self.limits.connections || own >= self.limits.connections_per_client {
-            return None;
-        }
-        all.insert(address, own + 1);
-        Some(Place { clients: self.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.clients.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(&self.address) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => _ = all.remove(&self.address),
-        }
-    }
-}
 
 /// One connection, one request, one answer, then the command.
 pub(super) async fn connection(agent: Arc<Agent>, stream: TcpStream, place: Place) {

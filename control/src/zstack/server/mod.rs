@@ -35,7 +35,7 @@ use super::{
     body::{self, BadBody},
     difference,
 };
-use crate::config::Id;
+use crate::{clients::Clients, config::Id};
 
 /// Between two looks whether what was restored has to go.
 const TICK: Duration = Duration::from_secs(1);
@@ -188,17 +188,17 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let clients = http::Clients::new(self.limits);
+        let clients = Clients::new(self.limits.connections, self.limits.connections_per_client);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         match clients.take(peer.ip()) {
-                            Some(place) => {
+                            Ok(place) => {
                                 let agent = Arc::clone(&self);
                                 tasks.spawn(async move { http::connection(agent, stream, place).await });
                             }
-                            None => self.counts.one(AgentEvent::ConnectionRefused),
+                            Err(_) => self.counts.one(AgentEvent::ConnectionRefused),
                         }
                     }
                     Err(error) => {

@@ -1,0 +1,5 @@
+//! Fuzzes requests to the REST API. What it does is in `tests/src/fuzz`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tidegate_tests::fuzz::rest(input));
