@@ -1,14 +1,17 @@
 //! `make demo`: starts the site of the seed article in network namespaces, moves real traffic through the gateway, and says
 //! what was expected and what was seen. Exits with 0 only if everything held.
 
-use std::{process::ExitCode, time::Instant};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tidegate_tests::lab::{
-    Internet, Lab, Netns, Site, Vm, internet,
+    Internet, Lab, Netns, Site, Vm,
+    agent::{self, Agent},
+    internet,
     limit::Limit,
     probe::{Capture, iperf3, ping},
+    process::Running,
     service::{Web, curl_text, nc_listen, nc_say},
     site::{self, OWN, SHARED},
     wait_for,
@@ -102,7 +105,8 @@ fn demo() -> Result<bool> {
     let start = Instant::now();
     let lab = Lab::new()?;
     println!("{PICTURE}");
-    let mut site = Site::new(lab, &config())?;
+    let keys = agent::key_file()?;
+    let mut site = Site::new(lab, &config(keys.path()))?;
     let internet = Internet::behind(&site)?;
     println!("The gateway runs in namespace {}. Its ports:\n", site.gateway.netns().name());
     println!("{}", site.gateway.show("ports")?);
@@ -117,9 +121,11 @@ fn demo() -> Result<bool> {
     Ok(held)
 }
 
-/// The site with a load balancer and rate limits on the shared address.
-fn config() -> Value {
+/// The site with a load balancer and rate limits on the shared address, and distributed routing in vpc-2.
+fn config(keys: &Path) -> Value {
     let mut config = site::config_with_services();
+    config["gateway"]["zsnp"] = json!({ "keys": keys });
+    config["vpc_routers"][1]["distributed_routing"] = json!(true);
     let listener = |id: &str, port: u16, to: u16| {
         let backends = ["192.168.20.154", "192.168.21.10", "192.168.22.10"];
         let backends = backends.map(|address| json!({"vpc": "vpc-1", "address": address, "port": to}));
@@ -149,6 +155,7 @@ fn look(site: &mut Site, internet: &Internet, table: &mut Table) -> Result<()> {
     inside_a_vpc(site, table)?;
     between_vpcs(site, table)?;
     blackhole(site, table)?;
+    direct_paths(site, table)?;
     public_addresses(site, internet, table)?;
     port_forwards(site, internet, table)?;
     messages(site, internet, table)?;
@@ -205,6 +212,37 @@ fn between_vpcs(site: &Site, table: &mut Table) -> Result<()> {
         pings.received == 0 && errors.iter().all(|e| e.contains("Net Unreachable")) && !errors.is_empty();
     let seen = format!("{} replies, {}", pings.received, errors.first().unwrap_or(&"silence"));
     table.row(format!("web2 pings db {db}"), "0 replies, Destination Net Unreachable", seen, ok);
+    Ok(())
+}
+
+/// The same ping by the gateway and, once it is worth it, from host to host: the hop that disappears.
+fn direct_paths(site: &Site, table: &mut Table) -> Result<()> {
+    let agents = [&site.host1, &site.host2].map(|host| Agent::start(&site.lab, host, ""));
+    let [one, two] = agents;
+    let (one, two) = (one?, two?);
+    let direct =
+        || Ok::<_, anyhow::Error>(one.counter("direct_sent_packets")? + two.counter("direct_sent_packets")?);
+    let pings = |what: &str, directly: u64, table: &mut Table| -> Result<()> {
+        let before = direct()?;
+        let pings = ping(site.web2.netns(), site.app2.address(), "-c 10 -i 0.2")?;
+        let sent = direct()? - before;
+        let ttl = pings.ttl.map_or("none".to_owned(), |ttl| ttl.to_string());
+        let rtt = pings.rtt_ms.map_or(String::new(), |ms| format!(", {ms:.2} ms"));
+        let seen = format!("{} replies, TTL {ttl}{rtt}, {sent} directly", pings.received);
+        let ok = pings.all_answered() && pings.ttl == Some(63) && sent == directly;
+        table.row(what, format!("10 replies, TTL 63, {directly} directly"), seen, ok);
+        Ok(())
+    };
+    pings("web2 pings app2 ten times, packets past the gateway", 0, table)?;
+    let mut busy = site.web2.netns().command("ping");
+    busy.args(["-n", "-i", "0.02", site.app2.address()]);
+    let busy = Running::start(busy)?.until("bytes from")?;
+    wait_for("direct paths both ways", || {
+        [&one, &two].iter().all(|agent| agent.shortcuts().is_ok_and(|count| count == 1)).then_some(())
+    })?;
+    drop(busy);
+    pings("the same once the hosts were taught", 20, table)?;
+    println!("What goes direct, as the gateway knows it:\n\n{}", site.gateway.show("shortcuts")?);
     Ok(())
 }
 
