@@ -24,6 +24,7 @@ mod pcap;
 mod public;
 mod qos;
 mod reload;
+mod rest;
 mod workers;
 mod zsnp;
 mod zsnp_ends;
