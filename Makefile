@@ -31,8 +31,8 @@ build: deps-build ## build the gateway, target/release/tidegate
 agent: deps-build ## build the host agent, target/release/tidegate-agent
 	$(CARGO) build --release -p tidegate-agent
 
-demo: build agent ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
-	$(CARGO) $(LTO) build --release -p tidegate-tests --bin tidegate-demo
+demo: deps-build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
+	$(CARGO) $(LTO) build --release -p tidegate-control -p tidegate-tests --bin tidegate --bin tidegate-demo
 	$(SUDO) env TIDEGATE=$(abspath $(TARGET))/release/tidegate $(TARGET)/release/tidegate-demo
 
 check: ## format, lints, licences, spelling

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use tidegate_fastpath::{
     io::dpdk::{
-        Dpdk, DpdkIo, EalOptions, Hugepages as Pages, Lcore, LogLevel, PortSpec, check_lcores, drain_log,
+        self, Dpdk, DpdkIo, EalOptions, Hugepages as Pages, Lcore, LogLevel, PortSpec, check_lcores,
+        drain_log,
     },
     types::{MacAddr, Mtu, PortId},
 };
 use tracing::{debug, error, info, warn};
 
-use super::{machine_time, port::Ports};
+use super::{machine_time, port::Ports, worker::Work};
 use crate::{
     compile::PortFact,
     config::{Config, Hugepages, Id, Port},
@@ -53,13 +54,9 @@ pub(super) fn start(config: &Config) -> Result<(DpdkPorts, Vec<DpdkIo>)> {
     Ok((DpdkPorts { dpdk, ids }, ios))
 }
 
-/// Makes the calling thread known to DPDK, for as long as the result lives.
-///
-/// # Errors
-/// DPDK's own.
-pub(super) fn register(io: &DpdkIo) -> Result<Lcore, String> {
-    io.register_thread().map_err(|error| error.to_string())
-}
+/// What workers do with DPDK's ports.
+pub(super) const WORK: Work<DpdkIo, Lcore> =
+    Work { register: |io| io.register_thread().map_err(|error| error.to_string()), run: dpdk::work };
 
 fn spec(port: &Port, id: PortId) -> PortSpec {
     PortSpec {

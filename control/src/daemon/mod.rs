@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<()> {
     let store = restore(&config, raw)?;
     let config = Config::clone(&store.basis().settled.config);
     let (ports, ios) = dpdk::start(&config)?;
-    Daemon { options, config, store, place, ports: &ports }.run(ios, dpdk::register)
+    Daemon { options, config, store, place, ports: &ports }.run(ios, dpdk::WORK)
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -105,7 +105,7 @@ struct Daemon<'a, P> {
 
 impl<P: Ports> Daemon<'_, P> {
     /// Starts the workers, runs control, stops the workers.
-    fn run<I, G>(mut self, ios: Vec<I>, register: worker::Register<I, G>) -> Result<()>
+    fn run<I, G>(mut self, ios: Vec<I>, work: worker::Work<I, G>) -> Result<()>
     where
         I: Io + Send + 'static,
         I::Buffer: Send,
@@ -121,7 +121,7 @@ impl<P: Ports> Daemon<'_, P> {
         let (file, memory) = FlowFile::take(&settings, self.options.fresh)?;
         let (gateway, parts) = Gateway::with_flows(self.config, facts, machine_time(), seed(), memory);
         tell(&gateway.recovery(), &file);
-        let workers = Workers::start(parts, ios, register, &settings.workers, idle).inspect_err(|_| {
+        let workers = Workers::start(parts, ios, work, &settings.workers, idle).inspect_err(|_| {
             if gateway.recovery().sessions == 0 {
                 file.remove()
             }

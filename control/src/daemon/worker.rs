@@ -24,8 +24,14 @@ use tracing::warn;
 use super::supervise::text;
 use crate::config::LcoreId;
 
-/// Makes a worker's thread known to whoever made its ports; the result lives as long as the thread polls.
-pub(super) type Register<I, G> = fn(&I) -> Result<G, String>;
+/// What a worker's thread does with ports of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work<I: Io, G> {
+    /// Makes the thread known to whoever made the ports; the result lives as long as the thread polls.
+    pub(super) register: fn(&I) -> Result<G, String>,
+    /// Polls until it is stopped.
+    pub(super) run: fn(Worker<I>, &AtomicBool, Idle) -> I,
+}
 
 /// All workers.
 #[derive(Debug)]
@@ -42,7 +48,7 @@ impl Workers {
     pub(super) fn start<I, G>(
         parts: Vec<Parts>,
         ios: Vec<I>,
-        register: Register<I, G>,
+        work: Work<I, G>,
         lcores: &[LcoreId],
         idle: Idle,
     ) -> Result<Workers>
@@ -56,14 +62,14 @@ impl Workers {
         let mut workers = Workers { threads: Vec::new(), stop };
         for ((parts, io), lcore) in parts.into_iter().zip(ios).zip(lcores) {
             let (stop, ready, lcore) = (workers.stop.clone(), ready.clone(), *lcore);
-            let work = move || {
+            let thread = move || {
                 if !core_affinity::set_for_current(CoreId { id: lcore.0.into() }) {
                     let _ = ready.send(Err(format!(
                         "gateway.workers: cannot pin a worker to lcore {lcore}; give lcores that this process may use"
                     )));
                     return;
                 }
-                let registered = match register(&io) {
+                let registered = match (work.register)(&io) {
                     Ok(registered) => registered,
                     Err(error) => return drop(ready.send(Err(format!("worker on lcore {lcore}: {error}")))),
                 };
@@ -71,12 +77,12 @@ impl Workers {
                 let worker = Worker::new(parts, io);
                 let _ = ready.send(Ok(()));
                 drop(ready);
-                let io = worker.run(&stop, idle);
+                let io = (work.run)(worker, &stop, idle);
                 // The ports' buffers go back to their pool from a thread that is still registered.
                 drop(io);
                 drop(registered);
             };
-            let thread = thread::Builder::new().name(format!("worker-{lcore}")).spawn(work);
+            let thread = thread::Builder::new().name(format!("worker-{lcore}")).spawn(thread);
             workers.threads.push(thread.context("cannot start a thread")?);
         }
         drop(ready);

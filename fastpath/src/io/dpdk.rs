@@ -6,7 +6,7 @@
 //!
 //! EAL is initialised once per process; after [`Dpdk`] and the [`DpdkIo`]s are gone it cannot start again.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crossbeam::queue::ArrayQueue;
 use dpdk_sys::{
@@ -21,6 +21,7 @@ use crate::{
     counter::Counter,
     io::BURST,
     types::{MacAddr, Mtu, Nanos, PortId},
+    worker::{Idle, Worker},
 };
 
 mod clock;
@@ -354,6 +355,13 @@ impl Dpdk {
         let port = self.ports.iter().find(|p| p.id == id).ok_or(PortError::Unknown(id))?;
         ask(&port.port).map_err(|source| PortError::Device { name: port.name.clone(), source })
     }
+}
+
+/// [`Worker::run`] on these ports. The packet path is compiled for them here and nowhere else, so that only this crate's
+/// optimisation decides how fast it is.
+#[inline(never)]
+pub fn work(worker: Worker<DpdkIo>, stop: &AtomicBool, idle: Idle) -> DpdkIo {
+    worker.run(stop, idle)
 }
 
 /// What each worker is dealt.
