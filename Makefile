@@ -12,7 +12,7 @@ AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 # Of the fuzz targets: address or none. Each has a build of its own.
 SANITIZER ?= address
 
-.PHONY: help deps deps-build deps-peers build agent demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
+.PHONY: help deps deps-build deps-peers build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -25,14 +25,11 @@ deps-build: ## install what the build and the demo need
 deps-peers: ## install what `make bench` measures beside us: dpdk-testpmd, OVS-DPDK
 	@deploy/install-deps.sh peers
 
-build: deps-build ## build the gateway, target/release/tidegate
-	$(CARGO) $(LTO) build --release -p tidegate-control
-
-agent: deps-build ## build the host agent, target/release/tidegate-agent
-	$(CARGO) build --release -p tidegate-agent
+build: deps-build ## build the gateway and the host agent, target/release/tidegate and tidegate-agent
+	$(CARGO) $(LTO) build --release -p tidegate-control -p tidegate-agent
 
 demo: deps-build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
-	$(CARGO) $(LTO) build --release -p tidegate-control -p tidegate-tests --bin tidegate --bin tidegate-demo
+	$(CARGO) $(LTO) build --release -p tidegate-control -p tidegate-agent -p tidegate-tests --bin tidegate --bin tidegate-agent --bin tidegate-demo
 	$(SUDO) env TIDEGATE=$(abspath $(TARGET))/release/tidegate $(TARGET)/release/tidegate-demo
 
 check: ## format, lints, licences, spelling
@@ -42,16 +39,19 @@ check: ## format, lints, licences, spelling
 	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny check --disable-fetch advisories; else echo "advisories not checked: the RustSec database cannot be reached from here"; fi
 	codespell
 
-test: deps check test-core test-dpdk test-lab check-inline bench-instructions test-loom ## everything
+test: deps check test-dpdk test-lab check-inline bench-instructions test-loom ## everything
 
 test-core: ## the part without DPDK and root: unit, packet tables, goldens, properties, architecture
 	$(CARGO) test --workspace --exclude dpdk-sys --no-default-features --features tidegate-bench/control
 
-test-dpdk: ## the DPDK rim and the daemon on vdevs, no hugepages
-	$(CARGO) test -p dpdk-sys -p tidegate-fastpath -p tidegate-control --features tidegate-fastpath/dpdk,tidegate-control/dpdk
+# The same selection in all of them, so that nothing is compiled twice.
+TESTED := --workspace --no-default-features --features tidegate-bench/control,tidegate-fastpath/dpdk,tidegate-control/dpdk
 
-test-lab: build agent ## the gateway among kernel hosts in network namespaces, on net_tap and net_pcap (root)
-	TIDEGATE=$(abspath $(TARGET))/release/tidegate $(CARGO) $(AS_ROOT) test -p tidegate-tests --test lab -- --test-threads=1
+test-dpdk: ## that part, the DPDK rim and the daemon on vdevs, no hugepages
+	$(CARGO) test $(TESTED)
+
+test-lab: build ## the gateway among kernel hosts in network namespaces, on net_tap and net_pcap (root)
+	TIDEGATE=$(abspath $(TARGET))/release/tidegate $(CARGO) $(AS_ROOT) test $(TESTED) --test lab -- --test-threads=1
 
 test-loom: ## every interleaving of the lock-free parts
 	$(CARGO) --config .cargo/loom.toml test --release -p tidegate-fastpath --lib --target-dir $(TARGET)/loom loom
@@ -63,7 +63,7 @@ docs-update: ## write the generated pages of docs anew: config, metrics, drops, 
 	GOLDEN_UPDATE=1 $(CARGO) test -p tidegate-control --no-default-features --lib manual
 
 check-inline: build ## fail when a call to a DPDK shim function is left in the release binary (needs the clang of rustc's LLVM)
-	$(if $(LTO),TIDEGATE_LTO=$(abspath $(TARGET))/release/tidegate $(CARGO) test -p tidegate-tests --test inline,@echo "check-inline: nothing to check, there is no clang-22 to inline DPDK's functions with")
+	$(if $(LTO),TIDEGATE_LTO=$(abspath $(TARGET))/release/tidegate $(CARGO) test $(TESTED) --test inline,@echo "check-inline: nothing to check, there is no clang-22 to inline DPDK's functions with")
 
 bench: build ## cycles and instructions per packet beside their targets; ARGS="--help" for more
 	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(or $(ARGS),table --peers)
