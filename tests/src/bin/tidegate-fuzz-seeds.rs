@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tidegate_tests::{
-    fuzz::zsnp_seeds,
+    fuzz::{zsnp_seeds, zstack_seeds},
     gateway::{Gateway, HOST1, SITE, Station},
     packet,
 };
@@ -305,6 +305,9 @@ fn main() -> Result<()> {
     }
     for (at, seed) in zsnp_seeds().iter().enumerate() {
         save("zsnp", at, seed)?;
+    }
+    for (at, seed) in zstack_seeds().iter().enumerate() {
+        save("zstack", at, seed.as_bytes())?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! | [`transaction`](fn@transaction) | steps upon the site's objects | no panic; what is accepted compiles, settles the same anew, and can be taken back |
 //! | [`rest`](fn@rest) | a request to the REST API: method and path, a blank line, a body | no panic; what is refused changes nothing and says why as a problem document; what is written can be read and written again |
 //! | [`zsnp`](fn@zsnp) | messages for a ZSNP receiver | no panic; each is taken once or counted as refused; what is taken can be said again |
+//! | [`zstack`](fn@zstack) | commands for a ZStack router agent | no panic; a command that fails changes nothing; a restart makes the same documents of what was kept |
 
 mod frame;
 mod lives;
@@ -19,6 +20,7 @@ mod script;
 mod transaction;
 mod world;
 mod zsnp;
+mod zstack;
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -42,6 +44,7 @@ pub use self::{
     rest::rest,
     transaction::transaction,
     zsnp::{seeds as zsnp_seeds, zsnp},
+    zstack::{seeds as zstack_seeds, zstack},
 };
 use crate::gateway::SITE;
 
@@ -49,13 +52,14 @@ use crate::gateway::SITE;
 pub type Target = fn(&[u8]);
 
 /// All targets.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("parse", parse),
     ("pipeline", pipeline),
     ("config", config),
     ("transaction", transaction),
     ("rest", rest),
     ("zsnp", zsnp),
+    ("zstack", zstack),
 ];
 
 /// Longest frame that a target makes: the largest that ports receive.

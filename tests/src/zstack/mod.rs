@@ -6,5 +6,5 @@ mod site;
 
 pub use self::{
     manager::{Environment, Failed, Manager, connect_from, send},
-    site::{Site, agent},
+    site::{Site, agent, settings},
 };

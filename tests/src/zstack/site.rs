@@ -107,22 +107,18 @@ impl Sink for Site {
     }
 }
 
-/// Starts the agent `r1` of VPC router `red`, with what it kept from before. Its documents are put in order first, as the daemon does.
+/// The agent `r1` of VPC router `red`, with a NIC for management and one on the public network `public`.
 ///
 /// # Panics
-/// Where it finds no port.
-pub async fn agent(
-    site: &Arc<Site>,
-    quiet: Duration,
-    limits: Limits,
-) -> (SocketAddr, Arc<Agent>, JoinHandle<()>) {
+/// Never.
+pub fn settings(quiet: Duration) -> Settings {
     let id = |text: &str| Id::new(text).expect("an id");
     let nics = json!([
         { "mac": "00:00:5e:00:53:00", "ip": "192.0.2.10", "netmask": "255.255.255.192", "category": "System" },
         { "mac": "00:00:5e:00:53:01", "ip": "203.0.113.10", "netmask": "255.255.255.0", "gateway": "203.0.113.1",
           "category": "Public", "isDefaultRoute": true },
     ]);
-    let settings = Settings {
+    Settings {
         id: id("r1"),
         vpc: id("red"),
         pool: Some(id("pool")),
@@ -136,7 +132,19 @@ pub async fn agent(
         version: "5.2.0.0".into(),
         certificates: "/var/lib/tidegate/zstack".into(),
         quiet,
-    };
+    }
+}
+
+/// Starts the agent `r1` of VPC router `red`, with what it kept from before. Its documents are put in order first, as the daemon does.
+///
+/// # Panics
+/// Where it finds no port.
+pub async fn agent(
+    site: &Arc<Site>,
+    quiet: Duration,
+    limits: Limits,
+) -> (SocketAddr, Arc<Agent>, JoinHandle<()>) {
+    let settings = settings(quiet);
     let router = Router::new(settings.clone(), site.memory(&settings.id));
     let sink: Arc<dyn Sink> = Arc::clone(site) as _;
     let agent = Arc::new(Agent::new(router, sink, limits));
