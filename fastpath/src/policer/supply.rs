@@ -26,6 +26,8 @@ pub(super) const FRACTION_BITS: u32 = 24;
 /// Longest lease. What two workers may have left of theirs is 0.02 % of a second's worth.
 const LEASE_MAX_NS: u64 = 100_000;
 
+const NANOS_PER_S: u64 = 1_000_000_000;
+
 /// Of a burst, all leases together are at most one part in so many.
 const LEASED_PART: u64 = 4;
 
@@ -56,13 +58,15 @@ impl Supply {
         Supply { limit_ns, lease_ns, due: Line(AtomicU64::new(0)) }
     }
 
-    /// The same, where a worker that is alone takes what a packet needs and no more: all of the burst is in the supply, and it
-    /// is exact where a byte is worth whole nanoseconds.
+    /// The same of bits, where a worker that is alone takes what a packet needs and no more: all of the burst is in the supply, and
+    /// it is exact where a byte is worth whole nanoseconds. Where it is not, a part of one may be left of what is taken.
     pub(super) fn without_idle_lease(rate: u64, burst: u64, workers: usize) -> Supply {
         if workers > 1 {
             return Supply::new(rate, burst, workers);
         }
-        Supply { limit_ns: in_ns(rate, burst), lease_ns: 0, due: Line(AtomicU64::new(0)) }
+        let left_ns = u64::from(!(8 * NANOS_PER_S).is_multiple_of(rate.max(1)));
+        let limit_ns = in_ns(rate, burst).saturating_sub(left_ns);
+        Supply { limit_ns, lease_ns: 0, due: Line(AtomicU64::new(0)) }
     }
 
     /// Gives away the time that nobody used up to now, which is lost otherwise; nanoseconds.
@@ -147,7 +151,7 @@ impl Excess {
 
 /// A burst as the time in which it fills.
 fn in_ns(rate: u64, burst: u64) -> u64 {
-    let ns = u128::from(burst) * 1_000_000_000 / u128::from(rate.max(1));
+    let ns = u128::from(burst) * u128::from(NANOS_PER_S) / u128::from(rate.max(1));
     u64::try_from(ns).unwrap_or(u64::MAX / 2)
 }
 
