@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod nat;
 pub mod neighbour;
 pub mod rest;
+pub mod shared_map;
 pub mod show;
 pub mod vtep;
 pub mod zsnp;

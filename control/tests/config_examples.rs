@@ -41,10 +41,10 @@ fn defaults_follow_from_the_links() {
     let minimal = examples().into_iter().find(|(name, _)| name.ends_with("minimal.yaml")).unwrap().1;
     let config = parse(&minimal).unwrap();
     assert_eq!(config.networks.iter().map(|n| n.mtu.get()).collect::<Vec<_>>(), [1450, 1450]);
-    assert_eq!(config.pools[0].vtep.to_string(), "172.31.0.1");
+    assert_eq!(config.pools.iter().next().unwrap().vtep.to_string(), "172.31.0.1");
     let large =
         parse(&minimal.replace("addresses: [172.31.0.1/16]", "mtu: 1550, addresses: [172.31.0.1/16]"));
-    assert_eq!(large.unwrap().networks[0].mtu.get(), 1500, "1500 on a 1550 underlay");
+    assert_eq!(large.unwrap().networks.iter().next().unwrap().mtu.get(), 1500, "1500 on a 1550 underlay");
 }
 
 #[test]

@@ -12,14 +12,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tidegate_fastpath::{
-    table::{
-        Net,
-        balance::Listener,
-        fib::Hop,
-        nat::{Forward, Vip},
-    },
-    types::VrfId,
+use tidegate_fastpath::table::{
+    Net,
+    balance::Listener,
+    fib::Hop,
+    nat::{Forward, Vip},
 };
 
 use super::{
@@ -41,19 +38,25 @@ pub(super) fn changed(built: &[Option<Arc<Built>>], before: &[Option<Arc<Built>>
         if !same {
             new.push(number);
         }
-        for target in now.iter().flat_map(|now| now.leaks()) {
+        for target in now.iter().flat_map(|now| &now.leaks) {
             leaked_by.entry(target.index()).or_default().push(number);
         }
     }
     spread(new, &leaked_by, &mut changed);
     let mut new = Vec::new();
+    let mut kept: HashMap<usize, bool> = HashMap::new();
+    let mut keeps = |public: usize| {
+        let now = built.get(public).and_then(Option::as_deref);
+        *kept
+            .entry(public)
+            .or_insert_with(|| matches!((now, was(public)), (Some(now), Some(was)) if now.keeps(was)))
+    };
     for (number, vpc) in built.iter().enumerate().filter_map(|(number, vpc)| Some((number, vpc.as_ref()?))) {
         for public in vpc.made_of.nat.public.iter().map(|vrf| vrf.index()) {
             if changed[number] {
                 new.push(public);
             }
-            let now = built.get(public).and_then(Option::as_deref);
-            if changed[public] && !matches!((now, was(public)), (Some(now), Some(was)) if now.keeps(was)) {
+            if changed[public] && !keeps(public) {
                 new.push(number);
             }
         }
@@ -116,14 +119,6 @@ impl Built {
         let kept = |number| now.binary_search_by_key(&number, |owned| owned.id).ok().map(|at| &*now[at].vip);
         before.iter().all(|old| kept(old.id).is_some_and(|vip| keeps(vip, &old.vip)))
             && apart_from_vips(self) == apart_from_vips(was)
-    }
-
-    fn leaks(&self) -> impl Iterator<Item = VrfId> {
-        let hops = self.entries.iter().map(|(_, hop)| *hop);
-        hops.filter_map(|hop| match hop {
-            Hop::Leak(vrf) => Some(vrf),
-            _ => None,
-        })
     }
 }
 

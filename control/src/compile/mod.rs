@@ -8,6 +8,7 @@ mod nets;
 mod qos;
 pub mod routes;
 mod shortcut;
+mod touched;
 mod vrfs;
 
 use std::{
@@ -30,7 +31,7 @@ pub use self::{
     routes::RouteView,
     shortcut::{Forbidden, Leg, Shortcuts},
 };
-use self::{nat::Leased, routes::RouteStatus, vrfs::Built};
+use self::{nat::Used, routes::RouteStatus, touched::Touched, vrfs::Built};
 use crate::{
     config::{BackendKey, Id},
     desired::{Desired, NetKey},
@@ -72,14 +73,23 @@ pub struct Compiled {
     built: Vec<Option<Arc<Built>>>,
     /// What the VNI table was made of.
     vnis: Vec<VniEntry>,
-    /// Which ports of VIPs are leased; kept as long as a VIP is.
-    leased: Leased,
+    /// Which VPCs use which VIPs.
+    used: Used,
     /// Listeners, and what stays with them.
     pub balanced: Balanced,
     /// From which networks hosts may be taught direct paths.
     pub shortcuts: Shortcuts,
     /// Whose the buckets are.
     limited: HashMap<Id, [BucketId; 2]>,
+    /// What the next result is compared with; `None` for nothing.
+    made_of: Option<MadeOf>,
+}
+
+/// What a result was made of.
+#[derive(Clone, Debug)]
+struct MadeOf {
+    desired: Desired,
+    facts: Facts,
 }
 
 /// What workers tell the session log.
@@ -108,7 +118,7 @@ impl Compiled {
 
     /// The on-link next hops that configured routes lead to, reachable or not.
     pub fn next_hops(&self) -> impl Iterator<Item = (NetId, Ipv4Addr)> {
-        self.routes.iter().flat_map(|routes| routes.iter()).filter_map(|route| route.next_hop)
+        self.built.iter().flatten().flat_map(|built| built.next_hops.iter().copied())
     }
 }
 
@@ -116,20 +126,19 @@ impl Compiled {
 ///
 /// Flow entries hold what was decided under a generation, so the generation of a routing table rises with everything that
 /// its decisions depend on: its routes, the networks in it (addresses, MTU, MAC, link), whether it is tracked, its VIPs
-/// with the services on them and its quotas, and the same of every table that it leaks into ([`change`]). Cost: one pass over all networks and routes to compare, then the tables that
-/// changed.
+/// with the services on them and its quotas, and the same of every table that it leaks into ([`change`]). Cost: the tables
+/// and VIPs that were touched ([`touched`]), a look at every listener and limit, and a few nanoseconds for each network and table.
 pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) -> Compiled {
     let empty = Compiled::default();
     let previous = previous.unwrap_or(&empty);
     let generation = previous.tables.generation + 1;
 
-    let attached = nets::attach(desired, facts, &previous.tables.nets);
     let balanced = balance::build(desired, facts, &previous.balanced);
+    let touched = Touched::since(previous, desired, facts, &balanced);
     let limited = qos::build(desired, previous, generation);
-    let services = nat::build(desired, &balanced, &limited, previous);
-    let built = vrfs::build(desired, facts, &attached, &services, &limited, &previous.built);
+    let services = nat::build(desired, &balanced, &limited, &touched, previous);
+    let (built, nets) = vrfs::build(desired, facts, &services, &limited, &touched, previous);
     let vrfs = vrfs::publish(&built, &previous.built, &previous.tables.vrfs, generation);
-    let nets = by_number(attached.iter().map(|net| (net.id.index(), Arc::clone(&net.net))));
     let (vnis, vni_table) = vnis(&nets, previous);
     Compiled {
         tables: Tables {
@@ -152,7 +161,7 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             .collect(),
         built,
         vnis,
-        leased: services.leased,
+        used: services.used,
         balanced,
         shortcuts: shortcut::build(desired),
         limited: desired
@@ -161,18 +170,32 @@ pub fn compile(desired: &Desired, facts: &Facts, previous: Option<&Compiled>) ->
             .iter()
             .filter_map(|of| Some((of.id.clone(), bucket_ids(desired, &of.id)?)))
             .collect(),
+        made_of: Some(MadeOf { desired: desired.clone(), facts: facts.clone() }),
     }
+}
+
+/// A table by number.
+type ByNumber<T> = Vec<Option<Arc<T>>>;
+
+/// Writes an entry of a table by number.
+fn put<T: Clone>(table: &mut Vec<Option<T>>, number: usize, entry: T) {
+    if table.len() <= number {
+        table.resize(number + 1, None);
+    }
+    table[number] = Some(entry);
+}
+
+/// Without empty entries at its end.
+fn trimmed<T>(mut table: Vec<Option<T>>) -> Vec<Option<T>> {
+    let len = table.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    table.truncate(len);
+    table
 }
 
 /// A table by number from its entries in any order.
 fn by_number<T: Clone>(entries: impl Iterator<Item = (usize, T)>) -> Vec<Option<T>> {
     let mut table = Vec::new();
-    for (number, entry) in entries {
-        if table.len() <= number {
-            table.resize(number + 1, None);
-        }
-        table[number] = Some(entry);
-    }
+    entries.for_each(|(number, entry)| put(&mut table, number, entry));
     table
 }
 

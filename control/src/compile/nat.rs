@@ -1,11 +1,7 @@
 //! Public addresses as workers see them: who owns what of each ([`Share`] says what a service takes), and by which of them
 //! the packets of a VPC leave. The order of the document says nothing here.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 use tidegate_fastpath::{
@@ -15,9 +11,11 @@ use tidegate_fastpath::{
 };
 
 use super::{
-    Balanced, Compiled, by_number,
+    Balanced, Compiled, put,
     qos::Limited,
     routes::{ALWAYS, Static, Target},
+    touched::Touched,
+    trimmed,
     vrfs::GATEWAY_PRIORITY,
 };
 use crate::{
@@ -27,18 +25,11 @@ use crate::{
         raw::range::PORTS_PER_VM_DEFAULT,
     },
     desired::{Desired, NetKey},
+    shared_map::SharedMap,
 };
 
 /// What VMs get that no SNAT serves.
 const BLOCKS_PER_VM_DEFAULT: u16 = PORTS_PER_VM_DEFAULT as u16 / BLOCK_PORTS;
-
-/// The leases of every VIP. A VIP that moves to another address or network begins anew.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Leased {
-    vips: HashMap<config::Vip, Arc<Leases>>,
-    /// Of our addresses in VPC networks.
-    masks: HashMap<(Id, Ipv4Addr), Arc<Leases>>,
-}
 
 /// The first of the ports that programs in a namespace take for what they begin: `net.ipv4.ip_local_port_range` of Linux, which
 /// begins here in every new namespace. Those from here on never stand for a client.
@@ -94,85 +85,120 @@ impl Part {
 pub(super) struct Services {
     /// By [`VipId`].
     pub(super) vips: Vec<Option<Arc<Vip>>>,
-    /// For the next result.
-    pub(super) leased: Leased,
-    /// By table; those without VIPs are left out.
-    pub(super) parts: HashMap<VrfId, Part>,
+    pub(super) used: Used,
 }
 
-impl Services {
-    /// The addresses of VIPs with their networks.
-    pub(super) fn addresses(&self) -> HashSet<(NetId, Ipv4Addr)> {
-        let of_parts = self.parts.values().flat_map(|part| &part.vips);
-        of_parts.map(|owned| (owned.vip.net, owned.vip.address)).collect()
+/// Which VPCs use which VIPs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Used {
+    by: SharedMap<VipId, VrfId>,
+    of: SharedMap<(VrfId, VipId), ()>,
+}
+
+impl Used {
+    fn set(&mut self, vip: VipId, vpc: Option<VrfId>) {
+        let before = match vpc {
+            Some(vpc) => self.by.insert(vip, vpc),
+            None => self.by.remove(&vip),
+        };
+        if before != vpc {
+            before.map(|before| self.of.remove(&(before, vip)));
+            vpc.map(|vpc| self.of.insert((vpc, vip), ()));
+        }
+    }
+
+    fn of(&self, vpc: VrfId) -> impl Iterator<Item = VipId> {
+        let from = self.of.from(move |(other, _)| *other < vpc).map(|(entry, ())| *entry);
+        from.take_while(move |(other, _)| *other == vpc).map(|(_, vip)| vip)
     }
 }
 
-/// Builds the tables of all VIPs; those that are as in `previous` are taken from there. Cost: one pass over VIPs and
-/// services.
+impl Services {
+    /// What a table has to do with VIPs.
+    pub(super) fn part(&self, desired: &Desired, vrf: VrfId, table: &TableKey) -> Part {
+        let owned = |id: VipId| {
+            let vip = self.vips.get(id.index())?.as_ref()?;
+            Some(Owned { id, vip: Arc::clone(vip) })
+        };
+        match table {
+            TableKey::Underlay => Part::default(),
+            TableKey::Public(id) => {
+                let ids = desired.config().vips.of(id).filter_map(|vip| desired.vip(&vip.id));
+                let mut vips: Vec<Owned> = ids.filter_map(owned).collect();
+                vips.sort_unstable_by_key(|owned| owned.id);
+                Part { vips, ..Part::default() }
+            }
+            TableKey::Vpc(vpc) => {
+                let used: Vec<&config::Vip> =
+                    self.used.of(vrf).filter_map(|id| config_of(desired, id)).collect();
+                let public = used.iter().map(|vip| TableKey::Public(vip.public_network.clone()));
+                let mut public: Vec<VrfId> = public.filter_map(|key| desired.vrf(&key)).collect();
+                public.sort_unstable();
+                public.dedup();
+                let exit = (!used.is_empty()).then(|| Arc::new(exit(desired, vpc, &used)));
+                Part { vips: self.used.of(vrf).filter_map(owned).collect(), exit, public }
+            }
+        }
+    }
+}
+
+fn config_of(desired: &Desired, vip: VipId) -> Option<&config::Vip> {
+    desired.config().vips.get(desired.vip_key(vip)?)
+}
+
+/// Builds the tables of VIPs that were touched; takes the others from `previous`. Cost: the services on those VIPs.
 pub(super) fn build(
     desired: &Desired,
     balanced: &Balanced,
     limited: &Limited<'_>,
+    touched: &Touched,
     previous: &Compiled,
 ) -> Services {
-    let config = desired.config();
-    let mut of_vip: HashMap<&Id, Vec<Service<'_>>> = HashMap::new();
-    for service in config.services() {
-        for vip in service.vips() {
-            of_vip.entry(vip).or_default().push(service);
-        }
+    let was = previous.made_of.as_ref().map(|made_of| &made_of.desired);
+    let (mut vips, mut used) = (previous.tables.vips.clone(), previous.used.clone());
+    let masks = was.iter().flat_map(|was| was.masks());
+    for id in was.iter().flat_map(|was| touched.vips.iter().filter_map(|vip| was.vip(vip))).chain(masks) {
+        vips.get_mut(id.index()).and_then(Option::take);
+        used.set(id, None);
     }
-    let mut leased = Leased::default();
-    let mut parts: HashMap<VrfId, Part> = HashMap::new();
-    let vips = config.vips.iter().filter_map(|wanted| {
-        let services = of_vip.get(&wanted.id).map_or(&[][..], |services| services);
-        let leases =
-            previous.leased.vips.get(wanted).map_or_else(|| Arc::new(Leases::on_demand()), Arc::clone);
+    for wanted in touched.vips.iter().filter_map(|vip| desired.config().vips.get(vip)) {
+        let Some(id) = desired.vip(&wanted.id) else { continue };
+        let services: Vec<Service<'_>> = desired.config().services_on(&wanted.id).collect();
+        // A VIP that moves to another address or network begins anew.
+        let stays = was.is_some_and(|was| was.config().vips.get(&wanted.id) == Some(wanted));
+        let before = previous.tables.vip(id).filter(|_| stays);
+        let leases = before.map_or_else(|| Arc::new(Leases::on_demand()), |vip| Arc::clone(&vip.leases));
         // Other VIPs lease ports for hairpin alone, and get their places when a VM wants one.
         if services.iter().any(|service| matches!(service, Service::Snat(_))) {
             leases.provide();
         }
-        leased.vips.insert(wanted.clone(), Arc::clone(&leases));
-        let limits = limited.vips.get(&wanted.id).cloned().unwrap_or_default();
-        let vip = Vip { limits, ..resolve(desired, balanced, wanted, services, leases)? };
-        let id = desired.vip(&wanted.id)?;
-        let before = previous.tables.vips.get(id.index()).and_then(Option::as_ref);
-        let vip = before.filter(|before| same(before, &vip)).map_or_else(|| Arc::new(vip), Arc::clone);
-        let owned = Owned { id, vip: Arc::clone(&vip) };
-        let public = desired.vrf(&TableKey::Public(wanted.public_network.clone()))?;
+        let Some(vip) = resolve(desired, balanced, wanted, &services, leases) else { continue };
+        let vip = Vip { limits: limited.vips.get(&wanted.id).cloned().unwrap_or_default(), ..vip };
+        put(&mut vips, id.index(), taken_over(vip, id, previous));
         // A VIP belongs to one VPC; the check has seen to that.
-        let vpc = services.first().and_then(|service| desired.vrf(&TableKey::Vpc(service.vpc().clone())));
-        if let Some(vpc) = vpc {
-            let part = parts.entry(vpc).or_default();
-            part.vips.push(owned.clone());
-            part.public.push(public);
-        }
-        parts.entry(public).or_default().vips.push(owned);
-        Some((id.index(), vip))
-    });
-    let vips: Vec<_> = vips.collect();
-    let masks = masks(desired, &mut leased, previous);
-    let vips = by_number(vips.into_iter().chain(masks));
-    for (vpc, exit) in exits(desired) {
-        parts.entry(vpc).or_default().exit = Some(Arc::new(exit));
+        let vpc = services.first().map(|service| TableKey::Vpc(service.vpc().clone()));
+        used.set(id, vpc.and_then(|vpc| desired.vrf(&vpc)));
     }
-    for part in parts.values_mut() {
-        part.vips.sort_unstable_by_key(|owned| owned.id);
-        part.public.sort_unstable();
-        part.public.dedup();
+    for (id, mask) in masks_of(desired, previous) {
+        put(&mut vips, id.index(), mask);
     }
-    Services { vips, leased, parts }
+    Services { vips: trimmed(vips), used }
+}
+
+/// A VIP; that of before where it is the same.
+fn taken_over(vip: Vip, id: VipId, previous: &Compiled) -> Arc<Vip> {
+    let before = previous.tables.vips.get(id.index()).and_then(Option::as_ref);
+    before.filter(|before| same(before, &vip)).map_or_else(|| Arc::new(vip), Arc::clone)
 }
 
 /// Our addresses in networks where they stand for clients.
-fn masks(desired: &Desired, leased: &mut Leased, previous: &Compiled) -> Vec<(usize, Arc<Vip>)> {
+fn masks_of(desired: &Desired, previous: &Compiled) -> Vec<(VipId, Arc<Vip>)> {
     let each = desired.config().masked_networks().into_iter().filter_map(|network| {
         let id = desired.mask(&network.id)?;
-        let key = (network.id.clone(), network.gateway);
-        let leases = previous.leased.masks.get(&key);
-        let leases = leases.map_or_else(|| Arc::new(Leases::on_demand()), Arc::clone);
-        leased.masks.insert(key, Arc::clone(&leases));
+        let was = previous.made_of.as_ref().and_then(|made_of| made_of.desired.mask(&network.id));
+        let before =
+            previous.tables.vip(id).filter(|before| was == Some(id) && before.address == network.gateway);
+        let leases = before.map_or_else(|| Arc::new(Leases::on_demand()), |vip| Arc::clone(&vip.leases));
         let of_programs =
             |space: Space| Slice { protocol: space.protocol(), first: PROGRAM_PORTS, last: u16::MAX };
         let vip = Vip {
@@ -185,9 +211,7 @@ fn masks(desired: &Desired, leased: &mut Leased, previous: &Compiled) -> Vec<(us
             leases,
             limits: VipLimits::default(),
         };
-        let before = previous.tables.vips.get(id.index()).and_then(Option::as_ref);
-        let vip = before.filter(|before| same(before, &vip)).map_or_else(|| Arc::new(vip), Arc::clone);
-        Some((id.index(), vip))
+        Some((id, taken_over(vip, id, previous)))
     });
     each.collect()
 }
@@ -262,15 +286,46 @@ struct Gathered {
     masks: Vec<(NetId, Arc<Snat>)>,
 }
 
-/// How the packets of each VPC with services leave.
-fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
-    let mut vpcs: HashMap<&Id, Gathered> = HashMap::new();
-    let addresses: HashMap<&Id, Ipv4Addr> =
-        desired.config().vips.iter().map(|vip| (&vip.id, vip.address)).collect();
-    for service in desired.config().services() {
-        let vpc = vpcs.entry(service.vpc()).or_default();
-        let vips = service.vips().iter();
-        vpc.vips.extend(vips.filter_map(|vip| Some((desired.vip(vip)?, *addresses.get(vip)?))));
+/// How the packets of a VPC with services leave; `used` are its VIPs.
+fn exit(desired: &Desired, vpc: &Id, used: &[&config::Vip]) -> Exit {
+    let config = desired.config();
+    let mut found = Gathered::default();
+    for vip in used {
+        found.vips.extend(desired.vip(&vip.id).map(|id| (id, vip.address)));
+        // Who uses several comes with the first of them.
+        let services = config.services_on(&vip.id).filter(|service| service.vips().first() == Some(&vip.id));
+        services.for_each(|service| found.add(desired, service));
+    }
+    let masked = config.masked_networks().into_iter().filter(|network| network.vpc == *vpc);
+    for network in masked {
+        let mask = desired.net(&NetKey::Vpc(network.id.clone())).zip(desired.mask(&network.id));
+        let Some((net, id)) = mask else { continue };
+        // One backend may have all ports.
+        let pool = Snat { vips: [id].into(), blocks_per_vm: BLOCKS as u16, hairpin: false };
+        found.masks.push((net, Arc::new(pool)));
+    }
+    let Gathered { mut eips, mut by_net, rest, vips, mut served, mut masks } = found;
+    masks.sort_unstable_by_key(|(net, _)| *net);
+    eips.sort_unstable();
+    by_net.sort_unstable_by_key(|(net, _)| *net);
+    let itself =
+        |vip| Arc::new(Snat { vips: [vip].into(), blocks_per_vm: BLOCKS_PER_VM_DEFAULT, hairpin: true });
+    let mut hairpin: Vec<_> = vips.into_iter().map(|(vip, address)| (address, itself(vip))).collect();
+    hairpin.sort_unstable_by_key(|(address, _)| *address);
+    served.sort_unstable();
+    served.dedup();
+    Exit {
+        eips: eips.into(),
+        by_net: by_net.into(),
+        rest,
+        hairpin: hairpin.into(),
+        served: served.into(),
+        masks: masks.into(),
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, desired: &Desired, service: Service<'_>) {
         match service {
             Service::Snat(snat) => {
                 let vips = snat.vips.iter().filter_map(|vip| desired.vip(vip)).collect();
@@ -278,48 +333,20 @@ fn exits(desired: &Desired) -> impl Iterator<Item = (VrfId, Exit)> {
                 match &snat.network {
                     Some(network) => {
                         let net = desired.net(&NetKey::Vpc(network.clone()));
-                        vpc.by_net.extend(net.map(|net| (net, table)));
+                        self.by_net.extend(net.map(|net| (net, table)));
                     }
-                    None => vpc.rest = Some(table),
+                    None => self.rest = Some(table),
                 }
             }
-            Service::Eip(eip) => vpc.eips.extend(desired.vip(&eip.vip).map(|vip| (eip.vm.address, vip))),
+            Service::Eip(eip) => self.eips.extend(desired.vip(&eip.vip).map(|vip| (eip.vm.address, vip))),
             Service::PortForward(forward) => {
-                vpc.served.push((forward.vm.address, forward.slice.protocol));
+                self.served.push((forward.vm.address, forward.slice.protocol));
             }
             Service::Listener(listener) => {
                 let protocol = listener.slice.protocol;
                 let backends = listener.backends.iter();
-                vpc.served.extend(backends.map(|backend| (backend.vm.address, protocol)));
+                self.served.extend(backends.map(|backend| (backend.vm.address, protocol)));
             }
         }
     }
-    for network in desired.config().masked_networks() {
-        let mask = desired.net(&NetKey::Vpc(network.id.clone())).zip(desired.mask(&network.id));
-        let Some((vpc, (net, id))) = vpcs.get_mut(&network.vpc).zip(mask) else { continue };
-        // One backend may have all ports.
-        let pool = Snat { vips: [id].into(), blocks_per_vm: BLOCKS as u16, hairpin: false };
-        vpc.masks.push((net, Arc::new(pool)));
-    }
-    vpcs.into_iter().filter_map(|(vpc, gathered)| {
-        let Gathered { mut eips, mut by_net, rest, vips, mut served, mut masks } = gathered;
-        masks.sort_unstable_by_key(|(net, _)| *net);
-        eips.sort_unstable();
-        by_net.sort_unstable_by_key(|(net, _)| *net);
-        let itself =
-            |vip| Arc::new(Snat { vips: [vip].into(), blocks_per_vm: BLOCKS_PER_VM_DEFAULT, hairpin: true });
-        let mut hairpin: Vec<_> = vips.into_iter().map(|(vip, address)| (address, itself(vip))).collect();
-        hairpin.sort_unstable_by_key(|(address, _)| *address);
-        served.sort_unstable();
-        served.dedup();
-        let exit = Exit {
-            eips: eips.into(),
-            by_net: by_net.into(),
-            rest,
-            hairpin: hairpin.into(),
-            served: served.into(),
-            masks: masks.into(),
-        };
-        Some((desired.vrf(&TableKey::Vpc(vpc.clone()))?, exit))
-    })
 }

@@ -9,7 +9,7 @@ use tidegate_fastpath::{
 
 use super::{Facts, PortFact};
 use crate::{
-    config::{Id, NetworkLink, Port, TableKey, VpcNetwork, VxlanPool},
+    config::{Id, NetworkLink, Port, PublicNetwork, TableKey, VpcNetwork, VxlanPool},
     desired::{Desired, NetKey, UNDERLAY, VtepKey},
 };
 
@@ -21,50 +21,37 @@ pub(super) struct Attachment {
     pub(super) up: bool,
 }
 
-/// All networks, in the order of the document: ports, public networks, VPC networks. Those that are as in `previous` are
-/// taken from there. VIPs are addresses of ours on their public network: ARP answers for them and announces them.
-pub(super) fn attach(desired: &Desired, facts: &Facts, previous: &[Option<Arc<Net>>]) -> Vec<Attachment> {
-    let config = desired.config();
-    let machine = Machine::new(desired, facts);
-    let ports = config.gateway.ports.iter().filter_map(|port| machine.port_net(port));
-    let mut vips: HashMap<&Id, Vec<Ipv4Addr>> = HashMap::new();
-    for vip in &config.vips {
-        vips.entry(&vip.public_network).or_default().push(vip.address);
-    }
-    let public = config.public_networks.iter().filter_map(|net| {
-        let (port, fact) = machine.port(&net.port)?;
-        let mut addresses = vips.remove(&net.id).unwrap_or_default();
-        addresses.extend(net.address);
-        addresses.sort_unstable();
-        let built = Net {
-            vrf: desired.vrf(&TableKey::Public(net.id.clone()))?,
-            mac: fact.mac,
-            mtu: net.mtu,
-            prefix: net.cidr,
-            // Where the gateway has no address of its own, a VIP is better than none for ARP and ICMP errors.
-            address: net.address.or(addresses.first().copied()),
-            addresses: addresses.into(),
-            link: Link::Port { port, vlan: net.vlan },
-        };
-        Some((desired.net(&NetKey::Public(net.id.clone()))?, built, fact.up))
-    });
-    let vpc = config.networks.iter().filter_map(|net| machine.vpc_net(net));
-    let all = ports.chain(public).chain(vpc);
-    all.map(|(id, net, up)| {
+/// The networks of a routing table: those that are as in `previous` are taken from there. VIPs are addresses of ours on their
+/// public network: ARP answers for them and announces them.
+pub(super) fn attach(
+    machine: &Machine<'_>,
+    table: &TableKey,
+    previous: &[Option<Arc<Net>>],
+) -> Vec<Attachment> {
+    let config = machine.desired.config();
+    let all: Vec<_> = match table {
+        TableKey::Underlay => config.gateway.ports.iter().filter_map(|port| machine.port_net(port)).collect(),
+        TableKey::Public(id) => {
+            config.public_networks.get(id).and_then(|net| machine.public_net(net)).into_iter().collect()
+        }
+        TableKey::Vpc(vpc) => config.networks.of(vpc).filter_map(|net| machine.vpc_net(net)).collect(),
+    };
+    let each = all.into_iter().map(|(id, net, up)| {
         let before = previous.get(id.index()).and_then(Option::as_ref).filter(|before| ***before == net);
         Attachment { id, net: before.map_or_else(|| Arc::new(net), Arc::clone), up }
-    })
-    .collect()
+    });
+    each.collect()
 }
 
-struct Machine<'a> {
+/// The machine that networks are attached to.
+pub(super) struct Machine<'a> {
     desired: &'a Desired,
     facts: &'a Facts,
     pools: HashMap<&'a Id, &'a VxlanPool>,
 }
 
 impl<'a> Machine<'a> {
-    fn new(desired: &'a Desired, facts: &'a Facts) -> Machine<'a> {
+    pub(super) fn new(desired: &'a Desired, facts: &'a Facts) -> Machine<'a> {
         let pools = desired.config().pools.iter().map(|pool| (&pool.id, pool)).collect();
         Machine { desired, facts, pools }
     }
@@ -91,6 +78,24 @@ impl<'a> Machine<'a> {
             link: Link::Port { port: number, vlan: None },
         };
         Some((self.desired.net(&NetKey::Port(port.id.clone()))?, net, fact.up))
+    }
+
+    fn public_net(&self, net: &PublicNetwork) -> Option<(NetId, Net, bool)> {
+        let (port, fact) = self.port(&net.port)?;
+        let vips = self.desired.config().vips.of(&net.id);
+        let mut addresses: Vec<Ipv4Addr> = vips.map(|vip| vip.address).chain(net.address).collect();
+        addresses.sort_unstable();
+        let built = Net {
+            vrf: self.desired.vrf(&TableKey::Public(net.id.clone()))?,
+            mac: fact.mac,
+            mtu: net.mtu,
+            prefix: net.cidr,
+            // Where the gateway has no address of its own, a VIP is better than none for ARP and ICMP errors.
+            address: net.address.or(addresses.first().copied()),
+            addresses: addresses.into(),
+            link: Link::Port { port, vlan: net.vlan },
+        };
+        Some((self.desired.net(&NetKey::Public(net.id.clone()))?, built, fact.up))
     }
 
     fn vpc_net(&self, network: &VpcNetwork) -> Option<(NetId, Net, bool)> {

@@ -1,7 +1,7 @@
 //! Routing tables: what each is made of, what is chosen for it, and which generation it gets.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::Ipv4Addr,
     sync::Arc,
 };
@@ -18,16 +18,19 @@ use tidegate_fastpath::{
 };
 
 use super::{
-    Facts, by_number,
+    ByNumber, Compiled, Facts,
     change::changed,
     nat::{Part, Services},
-    nets::Attachment,
+    nets::{Attachment, Machine, attach},
+    put,
     qos::Limited,
     routes::{Attached, RouteStatus, Static, Target, select},
+    touched::Touched,
+    trimmed,
 };
 use crate::{
-    config::{Id, RouteTarget, TableKey, Vpc},
-    desired::{Desired, UNDERLAY},
+    config::{RouteTarget, TableKey},
+    desired::Desired,
 };
 
 /// The priority of default routes that follow from other objects (`gateway` of a port or public network, SNAT, EIP): any
@@ -41,6 +44,10 @@ pub(super) struct Built {
     /// For the FIB; each prefix once, sorted.
     pub(super) entries: Arc<[(Ipv4Net, Hop)]>,
     pub(super) statuses: Arc<[RouteStatus]>,
+    /// The tables that it leaks into, once each.
+    pub(super) leaks: Box<[VrfId]>,
+    /// The on-link next hops of its routes, once each, reachable or not.
+    pub(super) next_hops: Box<[(NetId, Ipv4Addr)]>,
 }
 
 /// What decides about a table.
@@ -57,44 +64,79 @@ pub(super) struct Parts {
     unreachable: HashSet<(NetId, Ipv4Addr)>,
 }
 
-/// Chooses the routes of every table whose parts changed; takes the others from `previous`.
+/// Makes the tables that were touched, with the networks in them; takes the others from `previous`. By number.
 pub(super) fn build(
     desired: &Desired,
     facts: &Facts,
-    nets: &[Attachment],
     services: &Services,
     limited: &Limited<'_>,
-    previous: &[Option<Arc<Built>>],
-) -> Vec<Option<Arc<Built>>> {
-    by_number(parts(desired, facts, nets, services, limited).into_iter().map(|(vrf, made_of)| {
-        let before = previous.get(vrf.index()).and_then(Option::as_ref);
-        let built = match before.filter(|before| before.made_of == made_of) {
-            Some(before) => Arc::clone(before),
-            None => {
-                let selected = select(vrf, &made_of.attached, &made_of.static_routes, &made_of.unreachable);
-                let (entries, statuses) = (selected.entries.into(), selected.statuses.into());
-                Arc::new(Built { made_of, entries, statuses })
-            }
-        };
-        (vrf.index(), built)
-    }))
+    touched: &Touched,
+    previous: &Compiled,
+) -> (ByNumber<Built>, ByNumber<Net>) {
+    let (mut tables, mut nets) = (previous.built.clone(), previous.tables.nets.clone());
+    let was = |table| previous.made_of.as_ref()?.desired.vrf(table);
+    for vrf in touched.tables.iter().filter_map(was) {
+        let gone = tables.get_mut(vrf.index()).and_then(Option::take);
+        for (net, _) in gone.iter().flat_map(|gone| &gone.made_of.nets) {
+            nets[net.index()] = None;
+        }
+    }
+    let machine = Machine::new(desired, facts);
+    let mut unreachable: HashMap<NetId, Vec<Ipv4Addr>> = HashMap::new();
+    for (net, ip) in &facts.unreachable {
+        unreachable.entry(*net).or_default().push(*ip);
+    }
+    let maker = Maker { desired, machine, unreachable, services, limited, previous };
+    for key in &touched.tables {
+        let Some(vrf) = desired.vrf(key) else { continue };
+        let built = maker.table(vrf, key);
+        for (net, attached) in &built.made_of.nets {
+            put(&mut nets, net.index(), Arc::clone(attached));
+        }
+        put(&mut tables, vrf.index(), built);
+    }
+    (trimmed(tables), trimmed(nets))
 }
 
-fn parts(
-    desired: &Desired,
-    facts: &Facts,
-    nets: &[Attachment],
-    services: &Services,
-    limited: &Limited<'_>,
-) -> HashMap<VrfId, Parts> {
-    let vpcs: HashMap<&Id, &Vpc> = desired.config().vpcs.iter().map(|vpc| (&vpc.id, vpc)).collect();
-    let empty = |(vrf, key): (VrfId, &TableKey)| {
-        let nat = services.parts.get(&vrf).cloned().unwrap_or_default();
+/// Makes one table after the other.
+struct Maker<'a> {
+    desired: &'a Desired,
+    machine: Machine<'a>,
+    unreachable: HashMap<NetId, Vec<Ipv4Addr>>,
+    services: &'a Services,
+    limited: &'a Limited<'a>,
+    previous: &'a Compiled,
+}
+
+impl Maker<'_> {
+    /// A table; that of before where its parts are the same.
+    fn table(&self, vrf: VrfId, key: &TableKey) -> Arc<Built> {
+        let made_of = self.parts(vrf, key);
+        let before = self.previous.built.get(vrf.index()).and_then(Option::as_ref);
+        if let Some(before) = before.filter(|before| before.made_of == made_of) {
+            return Arc::clone(before);
+        }
+        let selected = select(vrf, &made_of.attached, &made_of.static_routes, &made_of.unreachable);
+        let leaks = selected.entries.iter().filter_map(|(_, hop)| match *hop {
+            Hop::Leak(vrf) => Some(vrf),
+            _ => None,
+        });
+        let leaks: BTreeSet<VrfId> = leaks.collect();
+        let mut seen = HashSet::new();
+        let next_hops = selected.statuses.iter().filter_map(|route| route.next_hop);
+        let next_hops = next_hops.filter(|next_hop| seen.insert(*next_hop)).collect();
+        let leaks = leaks.into_iter().collect();
+        let (entries, statuses) = (selected.entries.into(), selected.statuses.into());
+        Arc::new(Built { made_of, entries, statuses, leaks, next_hops })
+    }
+
+    fn parts(&self, vrf: VrfId, key: &TableKey) -> Parts {
+        let nat = self.services.part(self.desired, vrf, key);
         let vpc = match key {
-            TableKey::Vpc(id) => vpcs.get(id),
+            TableKey::Vpc(id) => self.desired.config().vpcs.get(id),
             TableKey::Public(_) | TableKey::Underlay => None,
         };
-        let limited = limited.nics.get(&vrf).cloned().unwrap_or_default();
+        let limited = self.limited.nics.get(&vrf).cloned().unwrap_or_default();
         let tracked = match key {
             // What is translated needs an entry, and what is limited finds its buckets by it.
             TableKey::Vpc(_) => {
@@ -107,66 +149,50 @@ fn parts(
             // Nothing but our own packets is routed there.
             TableKey::Underlay => false,
         };
-        let parts = Parts {
-            key: key.clone(),
-            tracked,
-            quotas: vpc.map(|vpc| vpc.quotas).unwrap_or_default(),
-            nat,
-            limited,
-            nets: Vec::new(),
-            attached: Vec::new(),
-            static_routes: Vec::new(),
-            unreachable: HashSet::new(),
-        };
-        (vrf, parts)
-    };
-    let mut parts: HashMap<VrfId, Parts> = desired.vrfs().map(empty).collect();
-    let vips = services.addresses();
-    let mut vrf_of: HashMap<NetId, VrfId> = HashMap::new();
-    for Attachment { id, net, up } in nets {
-        let Some(parts) = parts.get_mut(&net.vrf) else { continue };
-        vrf_of.insert(*id, net.vrf);
-        parts.nets.push((*id, Arc::clone(net)));
         // Packets to a VIP are for whoever uses it, not for us.
-        let ours = net.addresses.iter().copied().filter(|ip| !vips.contains(&(*id, *ip)));
-        let addresses = ours.collect();
-        parts.attached.push(Attached { net: *id, prefix: net.prefix, addresses, up: *up });
+        let vips: HashSet<(NetId, Ipv4Addr)> =
+            nat.vips.iter().map(|owned| (owned.vip.net, owned.vip.address)).collect();
+        let attachments = attach(&self.machine, key, &self.previous.tables.nets);
+        let subnet = |attachment: &Attachment| {
+            let Attachment { id, net, up } = attachment;
+            let ours = net.addresses.iter().copied().filter(|ip| !vips.contains(&(*id, *ip)));
+            Attached { net: *id, prefix: net.prefix, addresses: ours.collect(), up: *up }
+        };
+        let attached = attachments.iter().map(subnet).collect();
+        let silent = attachments.iter().flat_map(|attachment| {
+            let silent = self.unreachable.get(&attachment.id).into_iter().flatten();
+            silent.map(|ip| (attachment.id, *ip))
+        });
+        let unreachable = silent.collect();
+        let static_routes = static_routes(self.desired, key).chain(nat.routes()).collect();
+        let nets = attachments.into_iter().map(|attachment| (attachment.id, attachment.net)).collect();
+        let quotas = vpc.map(|vpc| vpc.quotas).unwrap_or_default();
+        Parts { key: key.clone(), tracked, quotas, nat, limited, nets, attached, static_routes, unreachable }
     }
-    for (vrf, route) in static_routes(desired) {
-        if let Some(parts) = parts.get_mut(&vrf) {
-            parts.static_routes.push(route);
-        }
-    }
-    for parts in parts.values_mut() {
-        parts.static_routes.extend(parts.nat.routes());
-    }
-    for next_hop in &facts.unreachable {
-        if let Some(parts) = vrf_of.get(&next_hop.0).and_then(|vrf| parts.get_mut(vrf)) {
-            parts.unreachable.insert(*next_hop);
-        }
-    }
-    parts
 }
 
-/// Configured routes in the order of the document, then the default routes of gateways.
-fn static_routes(desired: &Desired) -> impl Iterator<Item = (VrfId, Static)> {
+/// The configured routes of a table by id, then the default routes of gateways.
+fn static_routes<'a>(desired: &'a Desired, table: &'a TableKey) -> impl Iterator<Item = Static> + 'a {
     let config = desired.config();
-    let routes = config.routes.iter().filter_map(|route| {
+    let routes = config.routes.of(table).filter_map(|route| {
         let target = match &route.target {
             RouteTarget::NextHop(ip) => Target::NextHop(*ip),
             RouteTarget::Blackhole => Target::Blackhole,
             RouteTarget::Leak(table) => Target::Vrf(desired.vrf(table)?),
         };
-        let route_static = Static { destination: route.destination, priority: route.priority, target };
-        Some((desired.vrf(&route.table)?, route_static))
+        Some(Static { destination: route.destination, priority: route.priority, target })
     });
-    let upstream = config.public_networks.iter().filter_map(|net| {
-        let vrf = desired.vrf(&TableKey::Public(net.id.clone()))?;
-        Some((vrf, default_route(net.gateway?)))
-    });
-    let subnets = config.gateway.ports.iter().filter_map(|port| port.subnet.as_ref());
-    let underlay = subnets.filter_map(|subnet| Some((UNDERLAY, default_route(subnet.gateway?))));
-    routes.chain(upstream).chain(underlay)
+    let gateways: Vec<Ipv4Addr> = match table {
+        TableKey::Underlay => {
+            let subnets = config.gateway.ports.iter().filter_map(|port| port.subnet.as_ref());
+            subnets.filter_map(|subnet| subnet.gateway).collect()
+        }
+        TableKey::Public(id) => {
+            config.public_networks.get(id).and_then(|net| net.gateway).into_iter().collect()
+        }
+        TableKey::Vpc(_) => Vec::new(),
+    };
+    routes.chain(gateways.into_iter().map(default_route))
 }
 
 fn default_route(gateway: Ipv4Addr) -> Static {

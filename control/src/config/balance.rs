@@ -1,6 +1,6 @@
 //! Load balancers: listeners on VIPs and the VMs that answer.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use ipnet::Ipv4Net;
 use tidegate_fastpath::table::nat::Slice;
@@ -236,17 +236,9 @@ impl fmt::Display for BackendKey {
 
 impl Config {
     /// The networks with backends of listeners with full NAT, by name: our address there stands for the clients.
-    pub fn masked_networks(&self) -> Vec<&VpcNetwork> {
+    pub fn masked_networks<'a>(&'a self) -> Vec<&'a VpcNetwork> {
         let full = self.listeners().filter(|l| l.mode == Mode::FullNat && !l.protocol.is_proxied());
-        let mut full = full.peekable();
-        if full.peek().is_none() {
-            return Vec::new();
-        }
-        let mut of_vpc: HashMap<&Id, Vec<&VpcNetwork>> = HashMap::new();
-        for network in &self.networks {
-            of_vpc.entry(&network.vpc).or_default().push(network);
-        }
-        let of = |vm: &Vm| of_vpc.get(&vm.vpc)?.iter().copied().find(|n| n.cidr.contains(&vm.address));
+        let of = |vm: &'a Vm| self.networks.of(&vm.vpc).find(|network| network.cidr.contains(&vm.address));
         let mut networks: Vec<_> =
             full.flat_map(|l| &l.backends).filter_map(|backend| of(&backend.vm)).collect();
         networks.sort_unstable_by_key(|network| &network.id);

@@ -14,6 +14,7 @@ pub mod nat;
 pub mod problem;
 pub mod qos;
 pub mod raw;
+mod section;
 mod shape;
 mod tree;
 pub mod zsnp;
@@ -42,6 +43,7 @@ pub use self::{
     nat::{Eip, Nic, PortForward, Snat, Vip},
     problem::{Cause, Problem, Problems},
     qos::Qos,
+    section::{Member, Section},
     shape::schema,
     zsnp::Zsnp,
     zstack::ZstackAgent,
@@ -61,6 +63,11 @@ impl Id {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let fits = (1..=Id::LEN_MAX).contains(&text.len()) && !text.starts_with(['-', '.']);
         (fits && text.chars().all(legal)).then(|| Id(text.into()))
+    }
+
+    /// A name that nobody can write, for what has none at `index` of a list; sorts as that does, before all others.
+    fn of_place(index: usize) -> Id {
+        Id(format!(".{index:08}").into())
     }
 
     /// As it was written.
@@ -87,31 +94,31 @@ pub struct Config {
     /// This host.
     pub gateway: Gateway,
     /// VXLAN underlays.
-    pub pools: Vec<VxlanPool>,
+    pub pools: Section<VxlanPool>,
     /// Public networks.
-    pub public_networks: Vec<PublicNetwork>,
+    pub public_networks: Section<PublicNetwork>,
     /// VPC routers.
-    pub vpcs: Vec<Vpc>,
+    pub vpcs: Section<Vpc>,
     /// Subnets of VPCs.
-    pub networks: Vec<VpcNetwork>,
-    /// Routes, in the order of the document; of two equal ones the first is in force.
-    pub routes: Vec<Route>,
+    pub networks: Section<VpcNetwork>,
+    /// Routes; of two equal ones that of the lower id is in force.
+    pub routes: Section<Route>,
     /// NICs of VMs.
-    pub nics: Vec<Nic>,
+    pub nics: Section<Nic>,
     /// Public addresses.
-    pub vips: Vec<Vip>,
+    pub vips: Section<Vip>,
     /// Many VMs behind VIPs.
-    pub snats: Vec<Snat>,
+    pub snats: Section<Snat>,
     /// One VM per VIP.
-    pub eips: Vec<Eip>,
+    pub eips: Section<Eip>,
     /// Ports of VIPs to ports of VMs.
-    pub port_forwards: Vec<PortForward>,
+    pub port_forwards: Section<PortForward>,
     /// Listeners on VIPs.
-    pub load_balancers: Vec<LoadBalancer>,
+    pub load_balancers: Section<LoadBalancer>,
     /// Rate limits.
-    pub qos: Vec<Qos>,
+    pub qos: Section<Qos>,
     /// What `https` listeners show.
-    pub certificates: Vec<http::Certificate>,
+    pub certificates: Section<http::Certificate>,
 }
 
 /// A logical core as DPDK numbers it.
@@ -425,6 +432,8 @@ impl fmt::Display for TableKey {
 /// A configured route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// Its name; one that nobody can write, in the order of the document, where it has none.
+    pub id: Id,
     /// The table it is in; never the underlay's.
     pub table: TableKey,
     /// Where packets go to; host bits clear.

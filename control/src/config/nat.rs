@@ -227,6 +227,15 @@ impl Config {
         snats.chain(eips).chain(forwards).chain(self.listeners().map(Service::Listener))
     }
 
+    /// The services that use a VIP.
+    pub fn services_on<'a>(&'a self, vip: &'a Id) -> impl Iterator<Item = Service<'a>> {
+        let snats = self.snats.of(vip).map(Service::Snat);
+        let eips = self.eips.of(vip).map(Service::Eip);
+        let forwards = self.port_forwards.of(vip).map(Service::PortForward);
+        let listeners = self.load_balancers.of(vip).flat_map(|balancer| &balancer.listeners);
+        snats.chain(eips).chain(forwards).chain(listeners.map(Service::Listener))
+    }
+
     /// The listeners of all load balancers.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.load_balancers.iter().flat_map(|balancer| &balancer.listeners)

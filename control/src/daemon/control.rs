@@ -21,7 +21,7 @@ use super::{
     health::Health,
     place::Place,
     port::{self, Ports},
-    reload::{self, Publish, ReloadError},
+    reload::{self, Publish, Published, ReloadError},
     rest, server,
     shared::{Command, Shared},
     worker::Workers,
@@ -33,7 +33,7 @@ use crate::{
     local::{self, Delivery, LocalEvent},
     log::Watch,
     nat::log::NatLogger,
-    rest::{Reloaded, Server},
+    rest::Server,
 };
 
 /// Between two looks at the rings while nothing happens.
@@ -123,7 +123,7 @@ impl<P: Ports> Control<'_, P> {
                 }
                 Wake::Command(Command::OpenLog) => self.open_log(&mut run),
                 Wake::Command(Command::Publish(plan, reply)) => {
-                    drop(reply.send(self.publish(&mut run, *plan).await));
+                    drop(reply.send(self.publish(&mut run, plan).await));
                 }
                 Wake::Second => {
                     if !self.workers.all_run() {
@@ -154,6 +154,9 @@ impl<P: Ports> Control<'_, P> {
         every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the first run is fresh: what it made is taken over after a fault.
         let fresh = std::mem::take(&mut self.fresh);
+        if !fresh {
+            self.catch_up();
+        }
         let proxies =
             Proxies::start(&self.place.socket, fresh).context("cannot start the thread of the proxies")?;
         let delivery = Delivery::new(self.place.socket.clone(), fresh);
@@ -178,6 +181,17 @@ impl<P: Ports> Control<'_, P> {
         Ok(run)
     }
 
+    /// Puts into force what was kept when a fault came between.
+    fn catch_up(&self) {
+        let kept = Arc::clone(&self.shared.store().basis().settled.config);
+        let mut gateway = self.shared.gateway();
+        if *gateway.desired().config() != *kept
+            && let Err(why) = gateway.apply(kept, self.shared.now())
+        {
+            error!("what was kept last is not in force: {why}");
+        }
+    }
+
     /// One round: rings, neighbours, packets to and from namespaces. Returns whether there was anything to do.
     fn poll(&self, run: &mut Run) -> bool {
         let mut gateway = self.shared.gateway();
@@ -191,10 +205,10 @@ impl<P: Ports> Control<'_, P> {
         done > 0
     }
 
-    async fn publish(&self, run: &mut Run, what: Publish) -> Result<Reloaded, ReloadError> {
+    async fn publish(&self, run: &mut Run, what: Box<Publish>) -> Result<Published, ReloadError> {
         let result = reload::publish(self.shared, self.ports, what).await;
-        if let Ok(Reloaded { generation, .. }) = result {
-            self.shared.generations.send_replace(generation);
+        if let Ok(Published::InForce(reloaded, _)) = &result {
+            self.shared.generations.send_replace(reloaded.generation);
             self.want_namespaces(run);
             self.check_backends(run);
             self.want_proxies(run);

@@ -1,6 +1,6 @@
 //! Putting a plan into force: all of it, or nothing. What was not kept does not come into force.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tidegate_fastpath::types::Mtu;
@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use super::{port::Ports, shared::Shared};
 use crate::{
     config::{Cause, Config, Port, Problem, Problems},
-    desired::{By, Plan, Refused, Source},
-    gateway::restart_problems,
+    desired::{By, Plan, Refused},
+    gateway::{Prepared, Replaced},
     rest::Reloaded,
 };
 
@@ -48,10 +48,27 @@ impl From<Problems> for ReloadError {
 /// A plan on its way into force.
 #[derive(Debug)]
 pub(super) struct Publish {
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     pub(super) by: By,
     /// Of the objects of the configuration file.
     pub(super) file_sum: Option<String>,
+    /// Its generation, where it has been kept already.
+    pub(super) kept: Option<u64>,
+    pub(super) prepared: Prepared,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Published {
+    /// It is in force.
+    InForce(Reloaded, Replaced),
+    /// Something else changed since it was prepared.
+    PrepareAgain(Box<Publish>),
+}
+
+/// Whether any step of a change needs ports, which belong to the control thread.
+pub(super) fn concerns_ports(old: &Config, new: &Config) -> bool {
+    !mtu_changes(old, new).is_empty()
 }
 
 /// Keeps a plan and puts it into force. Returns when all workers use it.
@@ -61,51 +78,46 @@ pub(super) struct Publish {
 pub(super) async fn publish(
     shared: &Shared,
     ports: &impl Ports,
-    what: Publish,
-) -> Result<Reloaded, ReloadError> {
-    let result = replace(shared, ports, &what).await;
+    what: Box<Publish>,
+) -> Result<Published, ReloadError> {
+    let who = what.by.who.clone();
+    let result = replace(shared, ports, what).await;
     match &result {
-        Ok(Reloaded { generation, live: true }) => {
-            info!(generation, who = what.by.who, "the new configuration is live")
+        Ok(Published::InForce(Reloaded { generation, live: true }, _)) => {
+            info!(generation, who, "the new configuration is live")
         }
-        Ok(Reloaded { generation, .. }) => warn!(generation, "published, but not yet used by all workers"),
-        Err(error) => warn!(who = what.by.who, "nothing has changed: {error}"),
+        Ok(Published::InForce(Reloaded { generation, .. }, _)) => {
+            warn!(generation, "published, but not yet used by all workers")
+        }
+        Ok(Published::PrepareAgain(_)) => {}
+        Err(error) => warn!(who, "nothing has changed: {error}"),
     }
     result
 }
 
-async fn replace(
-    shared: &Shared,
-    ports: &impl Ports,
-    Publish { plan, by, file_sum }: &Publish,
-) -> Result<Reloaded, ReloadError> {
-    let generation = {
+async fn replace(shared: &Shared, ports: &impl Ports, what: Box<Publish>) -> Result<Published, ReloadError> {
+    let (generation, replaced) = {
         let mut gateway = shared.gateway();
+        if !gateway.takes(&what.prepared) {
+            return Ok(Published::PrepareAgain(what));
+        }
+        let Publish { plan, by, file_sum, kept, prepared } = *what;
         let present = gateway.desired().shared_config().clone();
-        let config = plan.config();
-        let refused = restart_problems(&present, config);
-        if !refused.is_empty() {
-            return Err(Problems(refused).into());
-        }
-        let changes = mtu_changes(&present, config);
+        let changes = mtu_changes(&present, plan.config());
         set_mtus(ports, &changes)?;
-        let generation = shared.store().commit(plan, by, file_sum.clone()).inspect_err(|_| {
-            take_back(ports, &changes);
-        })?;
-        // The file may name other files (certificates) that have changed.
-        if !plan.changes.is_empty() || by.source == Source::File {
-            gateway.apply(config.clone(), shared.now())?;
-        }
-        generation
+        let keep = || shared.store().commit(&plan, &by, file_sum);
+        let generation = kept.map_or_else(keep, Ok).inspect_err(|_| take_back(ports, &changes))?;
+        let installed = gateway.install(prepared, shared.now());
+        (generation, installed.map_err(|_| ReloadError::Gone("the gateway changed meanwhile; try again"))?)
     };
     let end = Instant::now() + LIVE_WAIT;
     while !shared.gateway().is_live() {
         if Instant::now() > end {
-            return Ok(Reloaded { generation, live: false });
+            return Ok(Published::InForce(Reloaded { generation, live: false }, replaced));
         }
         sleep(LIVE_LOOK).await;
     }
-    Ok(Reloaded { generation, live: true })
+    Ok(Published::InForce(Reloaded { generation, live: true }, replaced))
 }
 
 /// Ports whose MTU changes: the port, its place, the old MTU.

@@ -20,7 +20,7 @@ use tracing::error;
 use super::{
     flow_file::FlowFile,
     machine_time,
-    reload::{Publish, ReloadError},
+    reload::{Publish, Published, ReloadError},
 };
 use crate::{
     balance::Volumes,
@@ -32,7 +32,7 @@ use crate::{
     local::LocalEvent,
     metrics::{self, Sample},
     nat::{Census, log::LogCounts},
-    rest::{ApiCounts, Reloaded},
+    rest::ApiCounts,
     show::{Collection, Device, Filter, Rows, Source, Table},
     zstack::server::AgentEvent,
 };
@@ -44,7 +44,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) enum Command {
     /// Put a plan into force.
-    Publish(Box<Publish>, oneshot::Sender<Result<Reloaded, ReloadError>>),
+    Publish(Box<Publish>, oneshot::Sender<Result<Published, ReloadError>>),
     /// Open the file of the session log anew.
     OpenLog,
 }
@@ -68,7 +68,7 @@ pub(super) struct Shared {
     gateway: Mutex<Gateway>,
     store: Mutex<Store>,
     /// Held by whoever makes a change, from its first look to its end.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     seen: Mutex<Seen>,
     restarts: AtomicU64,
     /// What the session log counted.
@@ -86,7 +86,7 @@ impl Shared {
         Shared {
             gateway: Mutex::new(gateway),
             store: Mutex::new(store),
-            turn: tokio::sync::Mutex::new(()),
+            turn: Arc::default(),
             seen: Mutex::default(),
             restarts: AtomicU64::new(0),
             nat_log: Arc::default(),

@@ -1,10 +1,15 @@
 //! What objects take for themselves, as far as their own words say so. No two documents take the same, whether or not they
 //! are in force yet: so what waits for a NIC keeps its ports, and which of two came first is no question later on.
 
-use crate::config::{
-    Cause, Problem,
-    raw::{RawListener, RawQos},
-    values,
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use crate::{
+    config::{
+        Cause, Problem,
+        raw::{RawListener, RawQos},
+        values,
+    },
+    shared_map::SharedMap,
 };
 
 use super::document::{Body, Key};
@@ -39,7 +44,7 @@ enum Space {
 }
 
 /// Numbers of a space that an object takes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Claim {
     space: Space,
     first: u64,
@@ -55,33 +60,60 @@ const UDP: u64 = 1 << 16;
 /// What of a VIP is neither TCP nor UDP, and ports that nobody else takes.
 const REST: u64 = 2 << 16;
 
-/// What bodies claim, to be compared in one go.
-#[derive(Debug, Default)]
-pub(super) struct Claims(Vec<(Claim, Key)>);
+/// Where a claim is found: what it takes, whose it is, and which of the object's it is.
+type Place = (Space, u64, u64, Key, usize);
+
+/// What all objects take.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Claims(SharedMap<Place, Claim>);
 
 impl Claims {
     /// Adds what an object takes.
     pub(super) fn add(&mut self, key: &Key, body: &Body) {
-        self.0.extend(claims(body).into_iter().map(|claim| (claim, key.clone())));
+        for (i, claim) in claims(body).into_iter().enumerate() {
+            self.0.insert((claim.space.clone(), claim.first, claim.last, key.clone(), i), claim);
+        }
     }
 
-    /// Objects that take the same, as problems of one of them: of one that `is_new`, where there is one; else of the one
-    /// whose id is higher.
-    pub(super) fn clashes(mut self, is_new: impl Fn(&Key) -> bool) -> Vec<(Key, Problem)> {
-        self.0.sort_by(|a, b| {
-            (&a.0.space, a.0.first, a.0.last, &a.1).cmp(&(&b.0.space, b.0.first, b.0.last, &b.1))
-        });
+    /// Removes what an object takes.
+    pub(super) fn remove(&mut self, key: &Key, body: &Body) {
+        for (i, claim) in claims(body).into_iter().enumerate() {
+            self.0.remove(&(claim.space, claim.first, claim.last, key.clone(), i));
+        }
+    }
+
+    /// The NIC that has an address in a network.
+    pub(super) fn nic(&self, network: &str, address: Ipv4Addr) -> Option<&Key> {
+        let (space, number) = (Space::Nics(network.to_owned()), u64::from(u32::from(address)));
+        let mut from = self.0.from(|(other, first, ..)| (other, *first) < (&space, number));
+        from.next().filter(|((other, first, ..), _)| (other, *first) == (&space, number)).map(|(at, _)| &at.3)
+    }
+
+    /// New objects that take what others have, or take twice, as problems of one of them: of the new one where the other is
+    /// not, else of the one whose id is higher.
+    pub(super) fn clashes(&self, new: &BTreeMap<&Key, Body>) -> Vec<Problem> {
+        let mut near: BTreeMap<&Place, &Claim> = BTreeMap::new();
+        for claim in new.values().flat_map(claims) {
+            let (space, last) = (&claim.space, claim.last);
+            // Claims from before the change do not overlap, but for shared ones, which are all alike: where one ends before this one
+            // begins, all before it do.
+            let back = self.0.back_from(|(other, first, ..)| (other, *first) <= (space, last));
+            near.extend(back.take_while(|(at, _)| at.0 == *space && at.2 >= claim.first));
+        }
         let mut found = Vec::new();
         // In the order of their first numbers it is enough to compare with the one that reaches furthest.
-        let mut furthest: Option<&(Claim, Key)> = None;
-        for now in &self.0 {
+        let mut furthest: Option<(&Claim, &Key)> = None;
+        for now in near.into_iter().map(|(at, claim)| (claim, &at.3)) {
             match furthest.filter(|far| far.0.space == now.0.space && far.0.last >= now.0.first) {
                 Some(far) => {
                     if !(far.0.shared && now.0.shared) {
                         let (low, high) = if far.1 <= now.1 { (far, now) } else { (now, far) };
+                        let is_new = |key: &Key| new.contains_key(key);
                         let (of, other) =
-                            if is_new(&low.1) && !is_new(&high.1) { (low, high) } else { (high, low) };
-                        found.push((of.1.clone(), problem(of, other)));
+                            if is_new(low.1) && !is_new(high.1) { (low, high) } else { (high, low) };
+                        if is_new(of.1) {
+                            found.push((of.1, problem(of, other)));
+                        }
                     }
                     if now.0.last > far.0.last {
                         furthest = Some(now);
@@ -90,16 +122,16 @@ impl Claims {
                 None => furthest = Some(now),
             }
         }
-        found.sort_by(|a, b| (&a.0, &a.1.path).cmp(&(&b.0, &b.1.path)));
-        found
+        found.sort_by(|a, b| (a.0, &a.1.path).cmp(&(b.0, &b.1.path)));
+        found.into_iter().map(|(_, problem)| problem).collect()
     }
 }
 
-fn problem((claim, key): &(Claim, Key), (_, other): &(Claim, Key)) -> Problem {
+fn problem((claim, key): (&Claim, &Key), (_, other): (&Claim, &Key)) -> Problem {
     let range = |first: u64, last: u64| {
         if first == last { first.to_string() } else { format!("{first}-{last}") }
     };
-    let ip = |number: u64| std::net::Ipv4Addr::from(number as u32);
+    let ip = |number: u64| Ipv4Addr::from(number as u32);
     let (first, last) = (claim.first, claim.last);
     let (value, way_out) = match &claim.space {
         Space::Link(port) if first == 0 => {

@@ -7,17 +7,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{
-    Cause, Id, Problem, Problems,
-    raw::{
-        RawCertificate, RawConfig, RawEip, RawLoadBalancer, RawNic, RawPortForward, RawPublicNetwork, RawQos,
-        RawRoute, RawSnat, RawVip, RawVpcNetwork, RawVpcRouter, RawVxlanPool,
+use super::{
+    claims::Claims,
+    ties::{Tie, Ties},
+};
+use crate::{
+    config::{
+        Cause, Config, Id, Problem, Problems,
+        raw::{
+            RawCertificate, RawConfig, RawEip, RawLoadBalancer, RawNic, RawPortForward, RawPublicNetwork,
+            RawQos, RawRoute, RawSnat, RawVip, RawVpcNetwork, RawVpcRouter, RawVxlanPool,
+        },
     },
+    shared_map::{Difference, SharedMap},
 };
 
-/// The kinds: their sections in the file, and their bodies.
+/// The kinds: their sections in the file, their bodies, and their sections once they are checked.
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $section:ident: $raw:ident,)*) => {
+    ($($(#[$doc:meta])* $kind:ident = $section:ident: $raw:ident => $checked:ident,)*) => {
         /// A kind of object, called as its section in the file. The order is such that an object only names objects of kinds
         /// before its own.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +58,15 @@ macro_rules! kinds {
             }
         }
 
+        impl Key {
+            /// Makes an object of `config` what it is in `other`, where it may be missing.
+            pub(super) fn take_over(&self, config: &mut Config, other: &Config) {
+                match self.kind {
+                    $(Kind::$kind => config.$checked.take_over(&self.id, &other.$checked),)*
+                }
+            }
+        }
+
         /// All objects of `raw` with their sections, in the order of the file.
         fn bodies(raw: RawConfig) -> impl Iterator<Item = (Kind, Result<Value, serde_json::Error>)> {
             let all = std::iter::empty();
@@ -62,31 +78,31 @@ macro_rules! kinds {
 
 kinds! {
     /// A VXLAN underlay.
-    VxlanPool = vxlan_pools: RawVxlanPool,
+    VxlanPool = vxlan_pools: RawVxlanPool => pools,
     /// A public network.
-    PublicNetwork = public_networks: RawPublicNetwork,
+    PublicNetwork = public_networks: RawPublicNetwork => public_networks,
     /// A certificate.
-    Certificate = certificates: RawCertificate,
+    Certificate = certificates: RawCertificate => certificates,
     /// A VPC router.
-    VpcRouter = vpc_routers: RawVpcRouter,
+    VpcRouter = vpc_routers: RawVpcRouter => vpcs,
     /// A subnet of a VPC.
-    VpcNetwork = vpc_networks: RawVpcNetwork,
+    VpcNetwork = vpc_networks: RawVpcNetwork => networks,
     /// A NIC of a VM.
-    Nic = nics: RawNic,
+    Nic = nics: RawNic => nics,
     /// A public address.
-    Vip = vips: RawVip,
+    Vip = vips: RawVip => vips,
     /// A route.
-    Route = routes: RawRoute,
+    Route = routes: RawRoute => routes,
     /// Many VMs behind VIPs.
-    Snat = snats: RawSnat,
+    Snat = snats: RawSnat => snats,
     /// One VM behind a VIP.
-    Eip = eips: RawEip,
+    Eip = eips: RawEip => eips,
     /// Ports of a VIP to ports of a VM.
-    PortForward = port_forwards: RawPortForward,
+    PortForward = port_forwards: RawPortForward => port_forwards,
     /// Listeners on a VIP.
-    LoadBalancer = load_balancers: RawLoadBalancer,
+    LoadBalancer = load_balancers: RawLoadBalancer => load_balancers,
     /// A rate limit.
-    Qos = qos: RawQos,
+    Qos = qos: RawQos => qos,
 }
 
 impl Kind {
@@ -194,10 +210,13 @@ impl Document {
     }
 }
 
-/// Documents by key, and a sum over all of them. A copy shares the documents.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Documents by key, with what ties them together, what they take, and a sum over all of them. A copy shares all of that.
+#[derive(Clone, Debug, Default)]
 pub struct Documents {
-    all: BTreeMap<Key, Arc<Document>>,
+    all: SharedMap<Key, Arc<Document>>,
+    counts: [u64; Kind::COUNT],
+    ties: Ties,
+    claims: Claims,
     sum: u128,
 }
 
@@ -222,16 +241,53 @@ impl Documents {
         self.all.is_empty()
     }
 
+    /// How many there are of a kind.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.counts[kind as usize]
+    }
+
+    /// Those that are not the same in `before`, by key. Costs little where most are the same in memory.
+    pub fn since<'a>(&'a self, before: &'a Documents) -> Vec<Difference<'a, Key, Arc<Document>>> {
+        self.all.since(&before.all)
+    }
+
+    /// What ties them together.
+    pub(super) fn ties(&self) -> &Ties {
+        &self.ties
+    }
+
+    /// All that name an object.
+    pub(super) fn naming(&self, key: &Key) -> Vec<Key> {
+        self.ties.of(&Tie::Names(key.clone())).cloned().collect()
+    }
+
+    /// What they take.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     /// Replaces what is under `key`, or removes it; returns what was there.
     pub(super) fn set(&mut self, key: &Key, document: Option<Arc<Document>>) -> Option<Arc<Document>> {
-        let before = match document {
-            Some(document) => {
-                self.sum = self.sum.wrapping_add(document.weight());
-                self.all.insert(key.clone(), document)
-            }
+        let before = match &document {
+            Some(document) => self.all.insert(key.clone(), Arc::clone(document)),
             None => self.all.remove(key),
         };
-        self.sum = before.as_ref().map_or(self.sum, |before| self.sum.wrapping_sub(before.weight()));
+        if let Some(before) = &before {
+            self.sum = self.sum.wrapping_sub(before.weight());
+            self.counts[key.kind as usize] -= 1;
+            if let Some(body) = Body::of(before) {
+                self.ties.remove(key, &body);
+                self.claims.remove(key, &body);
+            }
+        }
+        if let Some(document) = &document {
+            self.sum = self.sum.wrapping_add(document.weight());
+            self.counts[key.kind as usize] += 1;
+            if let Some(body) = Body::of(document) {
+                self.ties.add(key, &body);
+                self.claims.add(key, &body);
+            }
+        }
         before
     }
 
@@ -241,6 +297,14 @@ impl Documents {
     }
 }
 
+impl PartialEq for Documents {
+    fn eq(&self, other: &Documents) -> bool {
+        self.sum == other.sum && self.all == other.all
+    }
+}
+
+impl Eq for Documents {}
+
 impl FromIterator<Document> for Documents {
     fn from_iter<T: IntoIterator<Item = Document>>(all: T) -> Documents {
         let mut documents = Documents::default();
@@ -249,6 +313,12 @@ impl FromIterator<Document> for Documents {
         }
         documents
     }
+}
+
+/// What [`Documents::sum`] says of documents with different keys.
+pub fn sum<'a>(all: impl IntoIterator<Item = &'a Document>) -> String {
+    let sum = all.into_iter().fold(0_u128, |sum, document| sum.wrapping_add(document.weight()));
+    hex(&sum.to_be_bytes())
 }
 
 /// The objects of a document whose keys and types were read. Routes without an id get one.

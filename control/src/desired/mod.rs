@@ -13,18 +13,20 @@ mod claims;
 mod document;
 mod names;
 mod numbers;
+mod scope;
 mod settle;
 mod store;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod transaction;
 
 pub use self::{
-    document::{Document, Documents, Key, Kind, documents},
+    document::{Document, Documents, Key, Kind, documents, sum},
     numbers::{
         Desired, FULL_NAT_NETWORKS_MAX, NetKey, Numbered, QOS_MAX, UNDERLAY, VIPS_MAX, VtepKey, table_label,
     },
     settle::{Settled, Status, settle},
-    store::{By, Directory, Disk, HISTORY, Head, Opened, Source, Store},
+    store::{By, Directory, Disk, HISTORY, Head, Opened, Source, Store, Tidying, Writing},
     transaction::{Basis, Change, Plan, Refused, Step, Transaction, objects},
 };

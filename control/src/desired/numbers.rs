@@ -108,19 +108,19 @@ pub const QOS_MAX: u16 = 16_000;
 #[derive(Clone, Debug)]
 pub struct Desired {
     config: Arc<Config>,
-    ports: Numbers<Id>,
-    nets: Numbers<NetKey>,
-    vrfs: Numbers<TableKey>,
-    vteps: Numbers<VtepKey>,
-    vips: Numbers<VipKey>,
-    qos: Numbers<Id>,
-    chains: Numbers<ChainKey>,
+    ports: Arc<Numbers<Id>>,
+    nets: Arc<Numbers<NetKey>>,
+    vrfs: Arc<Numbers<TableKey>>,
+    vteps: Arc<Numbers<VtepKey>>,
+    vips: Arc<Numbers<VipKey>>,
+    qos: Arc<Numbers<Id>>,
+    chains: Arc<Numbers<ChainKey>>,
 }
 
 impl Desired {
     /// The first configuration after start.
     pub fn new(config: impl Into<Arc<Config>>) -> Desired {
-        Desired::unnumbered(config).renumber()
+        Desired::unnumbered(config).renumber(None)
     }
 
     /// The first configuration after start, where networks and routing tables that were there before keep the numbers they
@@ -128,48 +128,73 @@ impl Desired {
     pub fn continued(config: impl Into<Arc<Config>>, before: &impl Numbered) -> Option<Desired> {
         let mut desired = Desired::unnumbered(config);
         let config = Arc::clone(&desired.config);
-        desired.nets.last = config.gateway.limits.networks;
-        desired.nets.restore(net_keys(&config).filter_map(|key| Some((before.net(&key)?.0, key))))?;
-        desired.vrfs.restore(table_keys(&config).filter_map(|key| Some((before.vrf(&key)?.0, key))))?;
-        let desired = desired.renumber();
+        let nets = Arc::make_mut(&mut desired.nets);
+        nets.last = config.gateway.limits.networks;
+        nets.restore(net_keys(&config).filter_map(|key| Some((before.net(&key)?.0, key))))?;
+        let vrfs = Arc::make_mut(&mut desired.vrfs);
+        vrfs.restore(table_keys(&config).filter_map(|key| Some((before.vrf(&key)?.0, key))))?;
+        let desired = desired.renumber(None);
         (desired.vrf(&TableKey::Underlay) == Some(UNDERLAY)).then_some(desired)
     }
 
     fn unnumbered(config: impl Into<Arc<Config>>) -> Desired {
         Desired {
             config: config.into(),
-            ports: Numbers::new(0, 31),
-            nets: Numbers::new(1, u16::MAX),
-            vrfs: Numbers::new(0, u16::MAX),
-            vteps: Numbers::new(0, VTEPS_MAX as u16 - 1),
-            vips: Numbers::new(1, VIPS_MAX + FULL_NAT_NETWORKS_MAX),
-            qos: Numbers::new(0, QOS_MAX - 1),
-            chains: Numbers::new(1, Policers::CHAINS_MAX),
+            ports: Arc::new(Numbers::new(0, 31)),
+            nets: Arc::new(Numbers::new(1, u16::MAX)),
+            vrfs: Arc::new(Numbers::new(0, u16::MAX)),
+            vteps: Arc::new(Numbers::new(0, VTEPS_MAX as u16 - 1)),
+            vips: Arc::new(Numbers::new(1, VIPS_MAX + FULL_NAT_NETWORKS_MAX)),
+            qos: Arc::new(Numbers::new(0, QOS_MAX - 1)),
+            chains: Arc::new(Numbers::new(1, Policers::CHAINS_MAX)),
         }
     }
 
-    /// What follows when `config` replaces the present one. Objects that are in both keep their numbers.
+    /// What follows when `config` replaces the present one. Objects that are in both keep their numbers. Cost: one pass over the
+    /// kinds of which objects came or went.
     pub fn next(&self, config: impl Into<Arc<Config>>) -> Desired {
-        Desired { config: config.into(), ..self.clone() }.renumber()
+        Desired { config: config.into(), ..self.clone() }.renumber(Some(&self.config))
     }
 
-    fn renumber(mut self) -> Desired {
+    fn renumber(mut self, before: Option<&Config>) -> Desired {
         let config = Arc::clone(&self.config);
-        self.ports.keep(config.gateway.ports.iter().map(|p| p.id.clone()).collect());
-        self.nets.last = config.gateway.limits.networks;
-        self.nets.keep(net_keys(&config).collect());
-        self.vrfs.keep(table_keys(&config).collect());
-        let vteps = config.pools.iter().map(|p| VtepKey { address: p.vtep, udp_port: p.udp_port });
-        self.vteps.keep(vteps.collect());
-        // By name, so that the order of the document says nothing here.
-        let masked = config.masked_networks().into_iter().map(|network| VipKey::Mask(network.id.clone()));
-        let mut vips: Vec<VipKey> = config.vips.iter().map(|vip| VipKey::Vip(vip.id.clone())).collect();
-        vips.extend(masked);
-        vips.sort_unstable();
-        self.vips.keep(vips);
-        self.qos.keep(config.qos.iter().map(|qos| qos.id.clone()).collect());
-        self.chains.keep(config.chain_keys());
+        let differs = |of: &dyn Fn(&Config) -> bool| before.is_none_or(of);
+        let networks = differs(&|was| config.networks.has_turned_over(&was.networks));
+        let public = differs(&|was| config.public_networks.has_turned_over(&was.public_networks));
+        if differs(&|was| was.gateway != config.gateway) || networks || public {
+            Arc::make_mut(&mut self.ports).keep(config.gateway.ports.iter().map(|p| p.id.clone()).collect());
+            let nets = Arc::make_mut(&mut self.nets);
+            nets.last = config.gateway.limits.networks;
+            nets.keep(net_keys(&config).collect());
+        }
+        if public || differs(&|was| config.vpcs.has_turned_over(&was.vpcs)) {
+            Arc::make_mut(&mut self.vrfs).keep(table_keys(&config).collect());
+        }
+        if differs(&|was| was.pools != config.pools) {
+            let vteps = config.pools.iter().map(|p| VtepKey { address: p.vtep, udp_port: p.udp_port });
+            Arc::make_mut(&mut self.vteps).keep(vteps.collect());
+        }
+        let listeners = differs(&|was| was.load_balancers != config.load_balancers);
+        if listeners
+            || differs(&|was| was.networks != config.networks || config.vips.has_turned_over(&was.vips))
+        {
+            // By name, so that the order of the document says nothing here.
+            let masked = config.masked_networks().into_iter().map(|network| VipKey::Mask(network.id.clone()));
+            let mut vips: Vec<VipKey> = config.vips.iter().map(|vip| VipKey::Vip(vip.id.clone())).collect();
+            vips.extend(masked);
+            vips.sort_unstable();
+            Arc::make_mut(&mut self.vips).keep(vips);
+        }
+        if differs(&|was| was.qos != config.qos) {
+            Arc::make_mut(&mut self.qos).keep(config.qos.iter().map(|qos| qos.id.clone()).collect());
+            Arc::make_mut(&mut self.chains).keep(config.chain_keys());
+        }
         self
+    }
+
+    /// Whether networks and routing tables have the numbers that they have in another one; a cheap look, which may miss it.
+    pub fn numbers_as(&self, other: &Desired) -> bool {
+        Arc::ptr_eq(&self.nets, &other.nets) && Arc::ptr_eq(&self.vrfs, &other.vrfs)
     }
 
     /// The configuration, for who keeps it.
@@ -242,7 +267,7 @@ impl Desired {
         let TableKey::Vpc(vpc) = key else { return Vec::new() };
         let proxied = self.config.listeners().filter(|l| l.protocol.is_proxied() && l.vpc == *vpc);
         let served: HashSet<&Id> = proxied.map(|listener| &listener.vip).collect();
-        let vips = self.config.vips.iter().filter(|vip| served.contains(&vip.id));
+        let vips = served.into_iter().filter_map(|vip| self.config.vips.get(vip));
         let mut addresses: Vec<Ipv4Addr> = vips.map(|vip| vip.address).collect();
         addresses.sort_unstable();
         addresses
@@ -256,6 +281,12 @@ impl Desired {
     /// The number of our address in a VPC network that stands for clients there; never 0.
     pub fn mask(&self, network: &Id) -> Option<VipId> {
         self.vips.number(&VipKey::Mask(network.clone())).map(VipId)
+    }
+
+    /// The numbers of our addresses that stand for clients.
+    pub fn masks(&self) -> impl Iterator<Item = VipId> {
+        let numbers = self.vips.iter().filter(|(_, key)| matches!(key, VipKey::Mask(_)));
+        numbers.map(|(number, _)| VipId(number))
     }
 
     /// The numbers of all public addresses. (Our address in a VPC network, where it stands for clients, is none.)

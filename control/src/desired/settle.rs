@@ -6,21 +6,26 @@
 //! check of the file as it stands.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use tidegate_fastpath::policer::Policers;
 
 use super::{
     document::{Body, Document, Documents, Key, Kind},
     names,
+    scope::Scope,
 };
-use crate::config::{
-    self, Cause, Config, Problem, Problems,
-    raw::{RawConfig, RawGateway},
-    values,
+use crate::{
+    config::{
+        self, Cause, Config, Problem, Problems,
+        raw::{RawConfig, RawGateway},
+        values,
+    },
+    shared_map::SharedMap,
 };
 
 /// Whether an object is in force.
@@ -65,7 +70,7 @@ pub struct Settled {
     /// What is compiled.
     pub config: Arc<Config>,
     /// Every object that is not simply active.
-    pub statuses: BTreeMap<Key, Status>,
+    pub statuses: SharedMap<Key, Status>,
     /// Limits that there was no room in; the objects that were left out for it have failed.
     pub overfull: Vec<Problem>,
 }
@@ -75,6 +80,30 @@ impl Settled {
     pub fn status(&self, key: &Key) -> &Status {
         self.statuses.get(key).unwrap_or(&Status::Active)
     }
+
+    /// The same but for `keys`, which are as in `other`.
+    fn with(&self, other: &Settled, keys: &BTreeSet<Key>) -> Settled {
+        let mut config = Config::clone(&self.config);
+        let mut statuses = self.statuses.clone();
+        for key in keys {
+            key.take_over(&mut config, &other.config);
+            match other.statuses.get(key) {
+                Some(status) if self.statuses.get(key) == Some(status) => {}
+                Some(status) => _ = statuses.insert(key.clone(), status.clone()),
+                None => _ = statuses.remove(key),
+            }
+        }
+        Settled { config: Arc::new(config), statuses, overfull: Vec::new() }
+    }
+
+    /// Whether the limits of this host are above all that there could be of documents.
+    fn has_room_for(&self, documents: &Documents) -> bool {
+        let gateway = &self.config.gateway;
+        let ports = gateway.ports.iter().filter(|port| port.subnet.is_some()).count() as u64;
+        let networks = ports + documents.count(Kind::PublicNetwork) + documents.count(Kind::VpcNetwork);
+        networks <= gateway.limits.networks.into()
+            && documents.ties().limited() <= usize::from(Policers::CHAINS_MAX)
+    }
 }
 
 /// Finds what is in force. Cost: one reading and one check of everything, and one more for each round in which something
@@ -83,6 +112,41 @@ impl Settled {
 /// # Errors
 /// What is wrong with the host's section itself.
 pub fn settle(host: &RawGateway, documents: &Documents) -> Result<Settled, Problems> {
+    let all: Vec<&Document> = documents.iter().map(|document| &**document).collect();
+    judge(host, &all)
+}
+
+/// Finds what is in force, given what was in force of the documents before, on the same host: the same as [`settle`] finds.
+/// Cost: that of the objects which the change concerns.
+///
+/// # Errors
+/// As [`settle`].
+pub(super) fn resettle(
+    host: &RawGateway,
+    (was, before): (&Documents, &Settled),
+    now: &Documents,
+) -> Result<Settled, Problems> {
+    if now.since(was).len() > now.len() / 2 {
+        return settle(host, now);
+    }
+    let mut scope = Scope::of_change(was, now);
+    loop {
+        let most_of_it = scope.members().len() > now.len() / 2;
+        // Who goes where there is no room for all is no question of what is near.
+        if most_of_it || !before.overfull.is_empty() || !before.has_room_for(now) {
+            return settle(host, now);
+        }
+        let settled = before.with(&judge(host, &scope.documents())?, scope.members());
+        let others = scope.members().iter().filter(|key| settled.status(key) != before.status(key));
+        let others: Vec<Key> = others.cloned().collect();
+        if !scope.widen(&others) {
+            return Ok(settled);
+        }
+    }
+}
+
+/// What is in force of documents that name and meet no others, by key.
+fn judge(host: &RawGateway, documents: &[&Document]) -> Result<Settled, Problems> {
     let mut out: BTreeMap<Key, Status> = BTreeMap::new();
     let mut overfull: Vec<Problem> = Vec::new();
     let mut shed = 1;
@@ -91,6 +155,7 @@ pub fn settle(host: &RawGateway, documents: &Documents) -> Result<Settled, Probl
         let problems = match config::check_all(&raw) {
             Ok(config) => {
                 statuses.extend(out);
+                let statuses = statuses.into_iter().collect();
                 return Ok(Settled { config: Arc::new(config), statuses, overfull });
             }
             Err(problems) => problems,
@@ -146,14 +211,14 @@ struct Round {
 }
 
 impl Round {
-    fn new(host: &RawGateway, documents: &Documents, out: &BTreeMap<Key, Status>) -> Round {
+    fn new(host: &RawGateway, documents: &[&Document], out: &BTreeMap<Key, Status>) -> Round {
         let mut round = Round {
             raw: RawConfig { gateway: Some(host.clone()), ..RawConfig::default() },
             statuses: BTreeMap::new(),
             lists: std::array::from_fn(|_| Vec::new()),
         };
         let mut there = There::new(host);
-        for document in documents.iter() {
+        for document in documents {
             let key = &document.key;
             let word = match out.get(key) {
                 Some(status) => status.name(),
@@ -269,7 +334,8 @@ fn reason(problem: &Problem, lists: &[Vec<Key>; Kind::COUNT]) -> String {
     if let Some(value) = &problem.value {
         text += &format!("{value} ");
     }
-    named(&format!("{text}{}; {}", problem.what, problem.way_out), lists)
+    // A field of an object may be called as a section is (`vips[1]`).
+    text + &named(&format!("{}; {}", problem.what, problem.way_out), lists)
 }
 
 /// Writes `nics/web` for `nics[3] (web)` and `nics[3]`.
@@ -311,7 +377,8 @@ pub(super) fn wrong(host: &RawGateway, documents: &[&Document]) -> Vec<(Key, Pro
     own.filter_map(|problem| {
         let (kind, index) = place(&problem.path)?;
         let key = lists[kind as usize].get(index?)?.clone();
-        let (path, what) = (named(&problem.path, &lists), named(&problem.what, &lists));
+        let field = problem.path.split_once('.').map_or(String::new(), |(_, field)| format!(".{field}"));
+        let (path, what) = (format!("{key}{field}"), named(&problem.what, &lists));
         Some((key, Problem { path, what, id: None, ..problem }))
     })
     .collect()

@@ -1,9 +1,6 @@
 //! Transactions: what somebody wants changed, all of it or nothing; and what comes of it before anything is changed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,9 +8,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{
-    claims::Claims,
     document::{Body, Document, Documents, Key, Kind, documents},
-    settle::{Settled, Status, settle, wrong},
+    settle::{Settled, Status, resettle, settle, wrong},
 };
 use crate::config::{self, Cause, Config, Problem, Problems, raw::RawGateway};
 
@@ -188,11 +184,8 @@ impl Basis {
 
     /// How many objects of each kind are active, pending and failed, in that order.
     pub fn counts(&self) -> Vec<(Kind, [u64; 3])> {
-        let mut counts = [[0; 3]; Kind::COUNT];
-        for document in self.documents.iter() {
-            counts[document.key.kind as usize][0] += 1;
-        }
-        for (key, status) in &self.settled.statuses {
+        let mut counts = Kind::ALL.iter().map(|kind| [self.documents.count(*kind), 0, 0]).collect::<Vec<_>>();
+        for (key, status) in self.settled.statuses.iter() {
             let at = Status::NAMES.iter().position(|name| *name == status.name()).unwrap_or_default();
             counts[key.kind as usize][0] -= 1;
             counts[key.kind as usize][at] += 1;
@@ -238,20 +231,24 @@ impl Basis {
     }
 
     fn arrive(&self, host: &Arc<RawGateway>, draft: Draft) -> Result<Plan, Refused> {
-        let Draft { documents, before, .. } = draft;
-        let changes = before.into_iter().filter_map(|(key, before)| {
-            let after = documents.get(&key).cloned();
-            (before != after).then_some(Change { key, before, after })
+        let documents = draft.documents;
+        let changes = documents.since(&self.documents).into_iter().map(|of| Change {
+            key: of.key.clone(),
+            before: of.before.cloned(),
+            after: of.after.cloned(),
         });
         let changes: Vec<Change> = changes.collect();
-        let new: BTreeSet<&Key> =
-            changes.iter().filter(|change| change.after.is_some()).map(|change| &change.key).collect();
-        refuse_wrong(host, &changes, &documents, &new)?;
-        let settled = settle(host, &documents)?;
-        if let Some(problem) = settled.overfull.first().filter(|_| !new.is_empty()) {
+        refuse_wrong(host, &changes, &documents)?;
+        let settled = if Arc::ptr_eq(host, &self.host) {
+            resettle(host, (&self.documents, &self.settled), &documents)?
+        } else {
+            settle(host, &documents)?
+        };
+        let writes = changes.iter().any(|change| change.after.is_some());
+        if let Some(problem) = settled.overfull.first().filter(|_| writes) {
             return Err(Problems(vec![problem.clone()]).into());
         }
-        let warnings = self.warnings(&settled, &documents, &new);
+        let warnings = self.warnings(&settled, &changes);
         Ok(Plan {
             generation: self.generation,
             host: Arc::clone(host),
@@ -263,39 +260,26 @@ impl Basis {
     }
 
     /// What was written and is not in force, and what was in force and is no more.
-    fn warnings(&self, settled: &Settled, documents: &Documents, new: &BTreeSet<&Key>) -> Vec<String> {
-        let lost = |key: &Key, status: &Status| {
-            documents.get(key).is_some() && (new.contains(key) || self.settled.status(key) != status)
-        };
-        let lost = settled.statuses.iter().filter(|(key, status)| lost(key, status));
+    fn warnings(&self, settled: &Settled, changes: &[Change]) -> Vec<String> {
+        let written = changes.iter().filter(|change| change.after.is_some()).map(|change| &change.key);
+        let others = settled.statuses.since(&self.settled.statuses).into_iter().map(|of| of.key);
+        let concerned: BTreeSet<&Key> = written.chain(others).collect();
+        let lost = concerned.into_iter().filter_map(|key| Some((key, settled.statuses.get(key)?)));
         lost.map(|(key, status)| format!("{key} is {}: {}", status.name(), status.reason())).collect()
     }
 }
 
 /// Refuses what cannot be right, what takes what another object has, and more objects of a kind than there may be.
-fn refuse_wrong(
-    host: &RawGateway,
-    changes: &[Change],
-    documents: &Documents,
-    new: &BTreeSet<&Key>,
-) -> Result<(), Problems> {
-    if new.is_empty() {
+fn refuse_wrong(host: &RawGateway, changes: &[Change], documents: &Documents) -> Result<(), Problems> {
+    let written: Vec<&Document> = changes.iter().filter_map(|change| change.after.as_deref()).collect();
+    if written.is_empty() {
         return Ok(());
     }
-    let written: Vec<&Document> = changes.iter().filter_map(|change| change.after.as_deref()).collect();
-    let mut problems: Vec<(Key, Problem)> = wrong(host, &written);
-    let mut claims = Claims::default();
-    let mut counts = [0_u64; Kind::COUNT];
-    for document in documents.iter() {
-        counts[document.key.kind as usize] += 1;
-        if let Some(body) = Body::of(document) {
-            claims.add(&document.key, &body);
-        }
-    }
-    problems.extend(claims.clashes(|key| new.contains(key)).into_iter().filter(|(key, _)| new.contains(key)));
-    let mut problems: Vec<Problem> = problems.into_iter().map(|(_, problem)| problem).collect();
+    let mut problems: Vec<Problem> = wrong(host, &written).into_iter().map(|(_, problem)| problem).collect();
+    let new = written.iter().filter_map(|document| Some((&document.key, Body::of(document)?)));
+    problems.extend(documents.claims().clashes(&new.collect()));
     for kind in Kind::ALL {
-        let count = counts[*kind as usize];
+        let count = documents.count(*kind);
         let most = config::schema()["properties"][kind.section()]["maxItems"].as_u64();
         if let Some(most) = most.filter(|most| count > *most) {
             problems.push(Problem {
@@ -332,8 +316,6 @@ fn strict(plan: &Plan) -> Result<(), Problems> {
 /// Documents in change.
 struct Draft {
     documents: Documents,
-    /// What was there before, of every key that was touched.
-    before: BTreeMap<Key, Option<Arc<Document>>>,
     /// How ids of objects begin that router agents wrote: no file and no earlier generation takes them away or changes them.
     agents: Vec<String>,
 }
@@ -342,7 +324,7 @@ impl Draft {
     fn new(basis: &Basis) -> Draft {
         let agents = basis.host.zstack.iter().flat_map(|zstack| &zstack.agents);
         let agents = agents.filter_map(|agent| agent.id.as_ref()).map(|id| format!("{id}.")).collect();
-        Draft { documents: (*basis.documents).clone(), before: BTreeMap::new(), agents }
+        Draft { documents: (*basis.documents).clone(), agents }
     }
 
     fn is_of_agent(&self, key: &Key) -> bool {
@@ -410,8 +392,7 @@ impl Draft {
         // An object that stays as it is stays the same one in memory.
         let same = self.documents.get(&key).map(|now| &**now) == document.as_deref();
         if !same {
-            let before = self.documents.set(&key, document);
-            self.before.entry(key).or_insert(before);
+            self.documents.set(&key, document);
         }
     }
 

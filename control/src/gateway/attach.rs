@@ -21,10 +21,7 @@ pub(super) fn attachments(desired: &Desired, compiled: &Compiled) -> Vec<(NetId,
     let pools = pools(config);
     let mut next_hops: HashMap<NetId, Vec<Ipv4Addr>> = HashMap::new();
     for (net, ip) in compiled.next_hops() {
-        let list = next_hops.entry(net).or_default();
-        if !list.contains(&ip) {
-            list.push(ip);
-        }
+        next_hops.entry(net).or_default().push(ip);
     }
     let tables = &compiled.tables;
     let nets = tables.nets.iter().enumerate().filter_map(|(i, net)| Some((NetId(i as u16), net.as_ref()?)));

@@ -9,6 +9,7 @@
 
 mod attach;
 mod limits;
+mod prepare;
 mod restart;
 mod ring;
 mod served;
@@ -37,6 +38,7 @@ use tidegate_fastpath::{
 
 pub use self::{
     limits::{LimitView, Sum},
+    prepare::{Moment, Prepared, Replaced},
     restart::restart_problems,
     ring::Punted,
 };
@@ -83,7 +85,7 @@ pub struct Gateway {
     ports: HashMap<Id, PortFact>,
     healths: Healths,
     ramps: Ramps,
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
     tables: Writer<Tables>,
     machine: Machine,
     rings: RingSide,
@@ -156,7 +158,7 @@ impl Gateway {
             ports,
             healths: Healths::default(),
             ramps,
-            compiled: Compiled::default(),
+            compiled: Arc::default(),
             tables,
             machine: Machine::new(neighbours, limits, seed),
             rings: RingSide::new(rings, gateway.limits.ring),
@@ -181,10 +183,9 @@ impl Gateway {
         if !refused.is_empty() {
             return Err(Problems(refused));
         }
-        self.desired = self.desired.next(config);
-        self.healths.keep(self.desired.config());
-        survive::label(&self.desired, &self.flows);
-        self.rebuild(now);
+        let prepared = self.moment().prepare(config);
+        let installed = self.install(prepared, now);
+        debug_assert!(installed.is_ok(), "nothing came between");
         Ok(self.generation())
     }
 
@@ -357,13 +358,18 @@ impl Gateway {
         self.compiled.next_hops().filter(|key| self.machine.is_silent(*key)).collect()
     }
 
-    /// Compiles, publishes, and tells the neighbour machine.
-    fn rebuild(&mut self, now: Nanos) {
+    /// What is known of ports, neighbours and backends, as far as the configuration asks for it.
+    fn look(&mut self, now: Nanos) -> Facts {
         let ports = numbered(&self.ports, &self.desired);
         let down = self.healths.down();
         self.ramps.follow(self.desired.config(), &down, now);
         let (growing, expired) = (self.ramps.growing(now), self.ramps.expired(now));
-        let facts = Facts { ports, unreachable: self.unreachable(), down, growing, expired };
+        Facts { ports, unreachable: self.unreachable(), down, growing, expired }
+    }
+
+    /// Compiles, publishes, and tells the neighbour machine.
+    fn rebuild(&mut self, now: Nanos) {
+        let facts = self.look(now);
         let compiled = compile(&self.desired, &facts, Some(&self.compiled));
         self.publish(facts, compiled, now);
     }
@@ -372,7 +378,7 @@ impl Gateway {
         self.facts = facts;
         self.served = Served::of(&self.desired);
         self.tables.publish(compiled.tables.clone());
-        self.compiled = compiled;
+        self.compiled = Arc::new(compiled);
         self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));
         self.machine.configure(now, attach::attachments(&self.desired, &self.compiled));
         self.recheck_zsnp(now);

@@ -26,16 +26,16 @@ impl Served {
         let config = desired.config();
         let mut served = Served::default();
         for listener in config.listeners().filter(|listener| listener.protocol.is_proxied()) {
-            let Some(vip) = config.vips.iter().find(|vip| vip.id == listener.vip) else { continue };
+            let Some(vip) = config.vips.get(&listener.vip) else { continue };
             let public = desired.vrf(&TableKey::Public(vip.public_network.clone()));
             let vpc = desired.vrf(&TableKey::Vpc(listener.vpc.clone()));
             let (Some(public), Some(vpc)) = (public, vpc) else { continue };
             served.inward.insert((public, vip.address), vpc);
             served.outward.insert((vpc, vip.address), public);
-            served.inside.entry(vpc).or_insert_with(|| {
-                let networks = config.networks.iter().filter(|network| network.vpc == listener.vpc);
-                networks.map(|network| network.cidr).collect()
-            });
+            served
+                .inside
+                .entry(vpc)
+                .or_insert_with(|| config.networks.of(&listener.vpc).map(|network| network.cidr).collect());
         }
         served
     }

@@ -61,7 +61,7 @@ pub struct PemFile {
 pub fn instances(config: &Config) -> Vec<Instance> {
     let mut by_vpc: BTreeMap<&Id, Vec<Front>> = BTreeMap::new();
     for listener in config.listeners().filter(|listener| listener.protocol.is_proxied()) {
-        let Some(vip) = config.vips.iter().find(|vip| vip.id == listener.vip) else { continue };
+        let Some(vip) = config.vips.get(&listener.vip) else { continue };
         let source = |backend: &Backend| Some((backend.vm.clone(), network_of(config, &backend.vm)?.gateway));
         let sources = listener.backends.iter().filter_map(source).collect();
         let front = Front { listener: listener.clone(), address: vip.address, sources };

@@ -190,7 +190,7 @@ fn one_instance_serves_a_vpc_and_knows_its_certificates() {
     assert_eq!((instance.vpc.as_str(), instance.fronts.len(), instance.certificates.len()), ("vpc-1", 2, 1));
     assert_eq!(instance.fronts[0].address, Ipv4Addr::new(203, 0, 113, 93));
     let mut none = config;
-    none.load_balancers.clear();
+    none.load_balancers = [].into_iter().collect();
     assert!(instances(&none).is_empty());
 }
 

@@ -134,15 +134,15 @@ fn of_listener<'a>(
 }
 
 /// The network that a VM is on; one of its VPC where it is behind a route.
-pub fn network_of<'a>(config: &'a Config, vm: &Vm) -> Option<&'a VpcNetwork> {
-    let of_vpc = || config.networks.iter().filter(|network| network.vpc == vm.vpc);
+pub fn network_of<'a>(config: &'a Config, vm: &'a Vm) -> Option<&'a VpcNetwork> {
+    let of_vpc = || config.networks.of(&vm.vpc);
     of_vpc().find(|network| network.cidr.contains(&vm.address)).or_else(|| of_vpc().next())
 }
 
 /// The network whose neighbour a target is; `None` for one behind a route.
 pub fn link_of(desired: &Desired, target: &Target) -> Option<(NetId, Ipv4Addr)> {
-    let on_link = |network: &&VpcNetwork| network.vpc == target.vpc && network.cidr.contains(&target.address);
-    let network = desired.config().networks.iter().find(on_link)?;
+    let on_link = |network: &&VpcNetwork| network.cidr.contains(&target.address);
+    let network = desired.config().networks.of(&target.vpc).find(on_link)?;
     Some((desired.net(&NetKey::Vpc(network.id.clone()))?, target.address))
 }
 
@@ -232,7 +232,8 @@ mod tests {
             }
         };
         let listeners = vec![listener("a", None), listener("b", port)];
-        config.load_balancers = vec![balance::LoadBalancer { id: id("lb"), vip: id("spare"), listeners }];
+        let balancer = balance::LoadBalancer { id: id("lb"), vip: id("spare"), listeners };
+        config.load_balancers = [balancer].into_iter().collect();
         config
     }
 
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_reason_says_how_far_it_is_to_a_change() {
-        let check = check(&config(None).load_balancers[0].listeners[0].health_check.clone().unwrap());
+        let check = check(&config(None).listeners().next().unwrap().health_check.clone().unwrap());
         let mut status = Status::new(Nanos(0));
         let mut after = |outcome| {
             status.count(Nanos(0), &check, outcome);

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_fastpath::types::VrfId;
+use tidegate_fastpath::{table::Net, types::VrfId};
 use tracing::{info, warn};
 
 use self::{
@@ -257,17 +257,21 @@ impl Drop for Delivery {
 /// The namespaces that a configuration asks for. Public addresses (VIPs) are for the services on them, and only in one where a
 /// program of it is that service.
 pub fn wanted(desired: &Desired, compiled: &Compiled) -> Vec<Wanted> {
-    let nets = || compiled.tables.nets.iter().flatten();
+    let mut nets: HashMap<VrfId, Vec<&Net>> = HashMap::new();
+    for net in compiled.tables.nets.iter().flatten() {
+        nets.entry(net.vrf).or_default().push(net);
+    }
     // A public network is alone in its table, so the table and the address say which VIP is meant.
     let vips = desired.vips().filter_map(|id| compiled.tables.vip(id));
     let vips: HashSet<(VrfId, Ipv4Addr)> =
         vips.filter_map(|vip| Some((compiled.tables.net(vip.net)?.vrf, vip.address))).collect();
     let tables = desired.vrfs().filter_map(|(vrf, key)| {
-        let all = nets().filter(|n| n.vrf == vrf).flat_map(|n| n.addresses.iter().copied());
+        let nets = nets.get(&vrf)?;
+        let all = nets.iter().flat_map(|net| net.addresses.iter().copied());
         let mut addresses: Vec<Ipv4Addr> = all.filter(|ip| !vips.contains(&(vrf, *ip))).collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let mtu = nets().filter(|n| n.vrf == vrf).map(|n| n.mtu.get()).max()?;
+        let mtu = nets.iter().map(|net| net.mtu.get()).max()?;
         let vips = desired.served_by(key);
         (!addresses.is_empty()).then(|| Wanted { vrf, name: namespace_name(key), addresses, vips, mtu })
     });

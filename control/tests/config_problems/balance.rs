@@ -64,7 +64,9 @@ fn config(changes: &[(&str, Value)]) -> Config {
 #[test]
 fn what_it_means() {
     let config = config(&[]);
-    let [web, dns] = &config.load_balancers[0].listeners[..] else { panic!("{config:?}") };
+    let [web, dns] = &config.load_balancers.iter().next().unwrap().listeners[..] else {
+        panic!("{config:?}")
+    };
     let share = |listener: &Listener| tidegate_control::config::nat::Share::Slice(listener.slice).to_string();
     assert_eq!((share(web), share(dns)), ("tcp 80".into(), "udp 53-54".into()));
     assert_eq!((web.vpc.as_str(), web.vip.as_str(), web.balancer.as_str()), ("vpc-1", "v1", "lb"));
@@ -87,7 +89,10 @@ fn what_it_means() {
 fn groups_are_backends_by_another_name() {
     let groups = json!([{"id": "g1", "backends": [{"nic": "n2"}]}, {"id": "g2", "backends": []}]);
     let config = config(&[(&format!("{WEB}/groups"), groups)]);
-    let groups: Vec<_> = config.load_balancers[0].listeners[0]
+    let groups: Vec<_> = config
+        .listeners()
+        .next()
+        .unwrap()
         .backends
         .iter()
         .map(|backend| (backend.group.as_ref().map(|id| id.as_str()), backend.vm.address.octets()[2]))

@@ -63,22 +63,27 @@ fn what_it_means() {
             r#"p2 vpc-1 [("v1")] udp 53"#,
         ]
     );
-    let [p1, p2] = &config.port_forwards[..] else { panic!("{:?}", config.port_forwards) };
+    let [p1, p2] = config.port_forwards.iter().collect::<Vec<_>>()[..] else {
+        panic!("{:?}", config.port_forwards)
+    };
     assert_eq!((p1.target().to_string(), p1.allowed.to_string()), ("23-25".into(), "0.0.0.0/0".into()));
     assert_eq!((p2.target().to_string(), p2.allowed.to_string()), ("53".into(), "198.51.100.0/24".into()));
     assert_eq!(
         (p2.vm.address.to_string(), Share::Slice(p2.slice).to_string()),
         ("10.1.2.9".into(), "udp 53".to_owned())
     );
-    assert_eq!(config.snats[0].blocks_per_vm, 32);
-    let quotas = config.vpcs[1].quotas;
+    assert_eq!(config.snats.iter().next().unwrap().blocks_per_vm, 32);
+    let quotas = config.vpcs.iter().nth(1).unwrap().quotas;
     assert_eq!((quotas.sessions, quotas.new_per_s, quotas.vm_new_per_s), (9, u32::MAX, 7));
 }
 
 #[test]
 fn ports_per_vm_are_whole_blocks() {
     for (ports, blocks) in [(64, 1), (65, 2), (2000, 32), (64_512, 1008)] {
-        assert_eq!(config(&[("/snats/0/ports_per_vm", json!(ports))]).snats[0].blocks_per_vm, blocks);
+        assert_eq!(
+            config(&[("/snats/0/ports_per_vm", json!(ports))]).snats.iter().next().unwrap().blocks_per_vm,
+            blocks
+        );
     }
     expect(&[
         (

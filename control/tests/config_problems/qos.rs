@@ -57,7 +57,7 @@ fn what_it_means() {
         (Some(inbound), Some(Limits { bits: None, packets: packets(7, 64), count, colouring: None }))
     );
     assert_eq!(limits[3], (bits(400_000_000_000, 1 << 30), bits(8_000, 64 << 10)));
-    let [_, q2, q3, q4] = &config.qos[..] else { panic!("{:?}", config.qos) };
+    let [_, q2, q3, q4] = config.qos.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", config.qos) };
     match (&q2.scope, &q3.scope) {
         (
             Scope::Ports { slices: both, independent: false, .. },
@@ -79,7 +79,12 @@ fn what_it_means() {
 #[test]
 fn colours_mean_what_the_rfcs_ask() {
     let qos = |colour: Value| {
-        config(&[("/qos/1/inbound", json!("100Mbit/s")), ("/qos/1/colour", colour)]).qos[1].clone()
+        config(&[("/qos/1/inbound", json!("100Mbit/s")), ("/qos/1/colour", colour)])
+            .qos
+            .iter()
+            .nth(1)
+            .unwrap()
+            .clone()
     };
     let of = |limits: Option<Limits>| limits.unwrap().colouring.unwrap();
     let one = qos(json!({"mode": "srtcm", "green": "af41", "yellow": 12, "aware": true}));

@@ -30,7 +30,7 @@ use tidegate_control::{
     compile::PortFact,
     config::{self, Config, Id, LcoreId, Problems, TableKey},
     desired::NetKey,
-    gateway::Gateway as Control,
+    gateway::{Gateway as Control, Moment, Prepared},
 };
 use tidegate_fastpath::{
     counter::Counters,
@@ -354,6 +354,44 @@ impl Gateway {
         let mut config = config::parse(config)?;
         config.gateway.workers.clone_from(&self.control.desired().config().gateway.workers);
         self.control.apply(config, self.now)
+    }
+
+    /// Puts what is in force of desired state into force.
+    ///
+    /// # Panics
+    /// When it would need a restart.
+    pub fn configure(&mut self, config: &Config) -> Sent<'_> {
+        let mut config = config.clone();
+        config.gateway.workers.clone_from(&self.control.desired().config().gateway.workers);
+        self.control.apply(config, self.now).unwrap_or_else(|problems| panic!("{problems}"));
+        self.run()
+    }
+
+    /// What the gateway is now, to prepare a configuration from on another thread.
+    pub fn moment(&self) -> Moment {
+        self.control.moment()
+    }
+
+    /// Puts a prepared configuration into force.
+    ///
+    /// # Errors
+    /// Gives it back where something else changed since.
+    pub fn install(&mut self, prepared: Prepared) -> Result<Sent<'_>, Box<Prepared>> {
+        self.control.install(prepared, self.now)?;
+        Ok(self.run())
+    }
+
+    /// Tells that a port lost its link, or has it again.
+    pub fn link(&mut self, port: &str, up: bool) -> Sent<'_> {
+        let ports = &self.control.desired().config().gateway.ports;
+        let fact = |port: &config::Port| {
+            let number = self.control.desired().port(&port.id)?;
+            Some((port.id.clone(), *self.control.facts().ports.get(&number)?))
+        };
+        let mut facts: HashMap<Id, PortFact> = ports.iter().filter_map(fact).collect();
+        facts.get_mut(&Id::new(port).expect("an id")).expect("a port").up = up;
+        self.control.set_ports(facts, self.now);
+        self.run()
     }
 
     /// The published tables.

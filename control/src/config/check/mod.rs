@@ -31,7 +31,7 @@ use tidegate_fastpath::{
 };
 
 use super::{
-    Config, Id, Vpc,
+    Config, Id, Member, Section, Vpc,
     problem::{Cause, Found, Problem, Problems, shown},
     raw::{RawConfig, RawQuotas, RawVpcRouter, range},
 };
@@ -65,19 +65,19 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
     match gateway {
         Some(gateway) if report.found.is_empty() => Ok(Config {
             gateway: super::Gateway { ports: ports.into_items(), ..gateway },
-            pools: pools.into_items(),
-            public_networks: public_networks.into_items(),
-            vpcs: vpcs.into_items(),
-            networks: networks.into_items(),
-            routes,
-            nics: services.nics.into_items(),
-            vips: services.vips.into_items(),
-            snats: services.snats.into_items(),
-            eips: services.eips.into_items(),
-            port_forwards: services.port_forwards.into_items(),
-            certificates: services.certificates.into_items(),
-            load_balancers: services.load_balancers.into_items(),
-            qos: qos.into_items(),
+            pools: pools.into_section(),
+            public_networks: public_networks.into_section(),
+            vpcs: vpcs.into_section(),
+            networks: networks.into_section(),
+            routes: routes.into_iter().collect(),
+            nics: services.nics.into_section(),
+            vips: services.vips.into_section(),
+            snats: services.snats.into_section(),
+            eips: services.eips.into_section(),
+            port_forwards: services.port_forwards.into_section(),
+            certificates: services.certificates.into_section(),
+            load_balancers: services.load_balancers.into_section(),
+            qos: qos.into_section(),
         }),
         _ => Err(report.found.into_problems()),
     }
@@ -372,6 +372,12 @@ impl<T> Known<T> {
     }
 
     fn into_items(self) -> Vec<T> {
+        self.items.into_iter().flatten().collect()
+    }
+}
+
+impl<T: Member> Known<T> {
+    fn into_section(self) -> Section<T> {
         self.items.into_iter().flatten().collect()
     }
 }

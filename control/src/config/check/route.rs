@@ -83,7 +83,8 @@ impl<'a> Tables<'a> {
             let Some(table) = table else { continue };
             let routes = by_table.entry(table.clone()).or_default();
             if let (Some(destination), Some(target), Some(priority)) = (destination, target, priority) {
-                let route = Route { table, destination, priority, target };
+                let id = raw.id.as_deref().and_then(Id::new).unwrap_or_else(|| Id::of_place(i));
+                let route = Route { id, table, destination, priority, target };
                 all.push(route.clone());
                 routes.passed.push((i, route));
             } else {

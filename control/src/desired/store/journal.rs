@@ -21,6 +21,9 @@ use crate::desired::{
 const CHANGE: &str = "change-";
 const WHOLE: &str = "whole-";
 
+/// A copy of all objects is only written after so many changes that it is not most of what is written.
+const DOCUMENTS_PER_CHANGE: u64 = 64;
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keep {
@@ -143,7 +146,7 @@ pub(super) fn add(
 pub(super) fn tidy(disk: &mut dyn Disk, head: &Head, documents: &Documents, whole: u64, limits: Keep) -> u64 {
     let now = head.generation;
     let mut newest = whole;
-    if now - whole >= limits.whole_every {
+    if now - whole >= limits.whole_every.max(documents.len() as u64 / DOCUMENTS_PER_CHANGE) {
         let mut all: BTreeMap<Kind, BTreeMap<String, Box<RawValue>>> = BTreeMap::new();
         for document in documents.iter() {
             if let Some(body) = raw(document) {

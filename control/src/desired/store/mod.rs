@@ -5,7 +5,7 @@ mod journal;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::disk::{Directory, Disk};
 use self::journal::Keep;
 use super::{
-    document::{Document, Documents},
+    document::{self, Document, Documents},
     settle::settle,
     transaction::{Basis, Change, Plan, Refused},
 };
@@ -81,11 +81,57 @@ pub enum Opened {
     File,
 }
 
+/// Whoever writes holds it; the store itself is free meanwhile.
+type SharedDisk = Arc<Mutex<Box<dyn Disk>>>;
+
+/// A generation on its way to the disk.
+#[derive(Debug)]
+pub struct Writing {
+    plan: Arc<Plan>,
+    /// `None` where nothing changes.
+    head: Option<Head>,
+    /// `None` where the file keeps itself.
+    disk: Option<SharedDisk>,
+}
+
+/// A look for files that nobody needs, and a copy of all objects where it is time for one.
+#[derive(Debug)]
+pub struct Tidying {
+    head: Head,
+    documents: Arc<Documents>,
+    whole: u64,
+    limits: Keep,
+    disk: SharedDisk,
+}
+
+impl Writing {
+    /// Writes it. Takes the time that the disk takes.
+    ///
+    /// # Errors
+    /// [`Refused::Unkept`]; nothing was written.
+    pub fn write(&self) -> Result<(), Refused> {
+        let (Some(head), Some(disk)) = (&self.head, &self.disk) else { return Ok(()) };
+        let Plan { generation, documents, changes, .. } = &*self.plan;
+        journal::add(&mut **hold(disk), head, *generation, documents, changes).map_err(Refused::Unkept)
+    }
+}
+
+impl Tidying {
+    /// Does it; the newest copy.
+    pub fn tidy(&self) -> u64 {
+        journal::tidy(&mut **hold(&self.disk), &self.head, &self.documents, self.whole, self.limits)
+    }
+}
+
+fn hold(disk: &SharedDisk) -> MutexGuard<'_, Box<dyn Disk>> {
+    disk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Desired state, and where it is kept.
 #[derive(Debug)]
 pub struct Store {
     /// Why nothing can be kept, where nothing can.
-    disk: Result<Box<dyn Disk>, String>,
+    disk: Result<SharedDisk, String>,
     limits: Keep,
     basis: Basis,
     /// Oldest first; the last one is the present one.
@@ -139,8 +185,9 @@ impl Store {
             heads.push(head);
         }
         let (last, whole, damaged) = (found.last, found.whole, found.damaged);
+        let disk = disk.map(|disk| Arc::new(Mutex::new(disk)));
         let mut store = Store { disk, limits, basis, heads, last, whole, damaged };
-        let sum = Documents::from_iter(file.iter().cloned()).sum();
+        let sum = document::sum(&file);
         if store.heads.last().is_some_and(|head| head.file_sum == sum) {
             return Ok((store, Opened::Restored));
         }
@@ -185,12 +232,23 @@ impl Store {
     /// `file_sum` is given with the objects of the configuration file.
     ///
     /// # Errors
-    /// [`Refused::Stale`] where another one came between, [`Refused::Unconfirmed`], [`Refused::Unkept`]; nothing has changed.
+    /// As [`Store::begin`] and [`Writing::write`]; nothing has changed.
     pub fn commit(&mut self, plan: &Plan, by: &By, file_sum: Option<String>) -> Result<u64, Refused> {
-        let present = self.basis.generation;
-        if plan.generation != present {
-            return Err(Refused::Stale { expected: plan.generation, present });
+        let writing = self.begin(&Arc::new(plan.clone()), by, file_sum)?;
+        writing.write()?;
+        let generation = self.finish(writing)?;
+        if let Some(tidying) = self.tidying() {
+            self.whole = tidying.tidy();
         }
+        Ok(generation)
+    }
+
+    /// The first step of keeping a plan: what has to be written, by whatever thread, before [`Store::finish`].
+    ///
+    /// # Errors
+    /// [`Refused::Stale`] where another one came between, [`Refused::Unconfirmed`], [`Refused::Unkept`].
+    pub fn begin(&self, plan: &Arc<Plan>, by: &By, file_sum: Option<String>) -> Result<Writing, Refused> {
+        self.follows(plan)?;
         if let Some((generation, ms)) = self.unconfirmed(by.now_ms).filter(|_| by.source != Source::Fallback)
         {
             return Err(Refused::Unconfirmed { generation, seconds: ms.div_ceil(1000) });
@@ -198,27 +256,52 @@ impl Store {
         let from_file = file_sum.is_some();
         let before = self.heads.last().map(|head| head.file_sum.clone());
         let sum = file_sum.or_else(|| before.clone()).unwrap_or_default();
+        let plan = Arc::clone(plan);
         if plan.changes.is_empty() && before.as_ref() == Some(&sum) {
-            self.basis = plan.basis(present);
-            return Ok(present);
+            return Ok(Writing { plan, head: None, disk: None });
         }
-        let head = head(plan, self.last + 1, by, sum);
-        match &mut self.disk {
-            Ok(disk) => {
-                journal::add(&mut **disk, &head, present, &plan.documents, &plan.changes)
-                    .map_err(Refused::Unkept)?;
-                // A copy says no more who waits to be confirmed.
-                if head.confirm_by_ms.is_none() {
-                    self.whole = journal::tidy(&mut **disk, &head, &plan.documents, self.whole, self.limits);
-                }
-            }
+        let disk = match &self.disk {
+            Ok(disk) => Some(Arc::clone(disk)),
             // The file keeps itself.
-            Err(_) if from_file => {}
+            Err(_) if from_file => None,
             Err(why) => return Err(Refused::Unkept(why.clone())),
+        };
+        Ok(Writing { head: Some(head(&plan, self.last + 1, by, sum)), plan, disk })
+    }
+
+    /// The last step of keeping a plan: what was written is the present generation; its number.
+    ///
+    /// # Errors
+    /// [`Refused::Stale`] where another one came between.
+    pub fn finish(&mut self, Writing { plan, head, .. }: Writing) -> Result<u64, Refused> {
+        self.follows(&plan)?;
+        match head {
+            Some(head) => self.install(&plan, head),
+            None => self.basis = plan.basis(plan.generation),
         }
-        let generation = head.generation;
-        self.install(plan, head);
-        Ok(generation)
+        Ok(self.basis.generation)
+    }
+
+    fn follows(&self, plan: &Plan) -> Result<(), Refused> {
+        let present = self.basis.generation;
+        if plan.generation == present {
+            return Ok(());
+        }
+        Err(Refused::Stale { expected: plan.generation, present })
+    }
+
+    /// What should be done after a change, by whatever thread; its result goes to [`Store::tidied`].
+    pub fn tidying(&self) -> Option<Tidying> {
+        // A copy says no more who waits to be confirmed.
+        let head = self.heads.last().filter(|head| head.confirm_by_ms.is_none())?.clone();
+        let disk = Arc::clone(self.disk.as_ref().ok()?);
+        let documents = Arc::clone(&self.basis.documents);
+        Some(Tidying { head, documents, whole: self.whole, limits: self.limits, disk })
+    }
+
+    /// The newest copy of all objects.
+    pub fn tidied(&mut self, whole: u64) {
+        self.whole = self.whole.max(whole);
     }
 
     fn install(&mut self, plan: &Plan, head: Head) {
@@ -238,7 +321,7 @@ impl Store {
             return Err(Refused::NoGeneration(generation));
         }
         let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
-        journal::back(&**disk, &self.basis.documents, self.basis.generation, generation)
+        journal::back(&**hold(disk), &self.basis.documents, self.basis.generation, generation)
             .map_err(Refused::Unkept)
     }
 
@@ -251,7 +334,7 @@ impl Store {
             return Err(Refused::NoGeneration(generation));
         }
         let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
-        journal::changes(&**disk, generation).map_err(Refused::Unkept)
+        journal::changes(&**hold(disk), generation).map_err(Refused::Unkept)
     }
 
     /// Lets the present generation stay; returns its number, `None` where none waits for that.
@@ -263,8 +346,8 @@ impl Store {
             return Ok(None);
         };
         let confirmed = Head { confirm_by_ms: None, ..head.clone() };
-        let disk = self.disk.as_mut().map_err(|why| Refused::Unkept(why.clone()))?;
-        journal::rewrite(&mut **disk, &confirmed).map_err(Refused::Unkept)?;
+        let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
+        journal::rewrite(&mut **hold(disk), &confirmed).map_err(Refused::Unkept)?;
         *head = confirmed;
         Ok(Some(head.generation))
     }
@@ -276,7 +359,7 @@ impl Store {
     pub fn fall_back(&self, now_ms: u64) -> Result<Option<Plan>, Refused> {
         let Some((generation, 0)) = self.unconfirmed(now_ms) else { return Ok(None) };
         let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
-        let before = journal::undo(&**disk, &self.basis.documents, generation);
+        let before = journal::undo(&**hold(disk), &self.basis.documents, generation);
         let (before, _) = before.map_err(Refused::Unkept)?;
         self.basis.plan_documents(&before).map(Some)
     }

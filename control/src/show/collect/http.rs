@@ -95,8 +95,16 @@ mod tests {
              plain,FRONTEND,0,1,2,3,,,OPEN,,,,0,\n",
         )
         .unwrap();
-        let seen = Seen { vpc: config.vpcs[0].id.clone(), running: true, deaths: 1, problem: None, lines };
-        let [plain, secure] = &config.load_balancers[0].listeners[..] else { panic!("two listeners") };
+        let seen = Seen {
+            vpc: config.vpcs.iter().next().unwrap().id.clone(),
+            running: true,
+            deaths: 1,
+            problem: None,
+            lines,
+        };
+        let [plain, secure] = &config.load_balancers.iter().next().unwrap().listeners[..] else {
+            panic!("two listeners")
+        };
         let rows = [of_listener(plain, None), of_listener(secure, Some(&seen))].concat();
         let text = print::table(Table::LbHttp, &serde_json::to_string(&rows).unwrap()).unwrap();
         let lines = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -6,6 +6,7 @@ mod arp;
 mod balance;
 mod balance_count;
 mod balance_time;
+mod change;
 mod crash;
 mod drop;
 mod flow;
