@@ -213,7 +213,7 @@ async fn carry_out(
     loop {
         let publish = Box::new(Publish { plan: Arc::clone(&plan), by, file_sum, kept, prepared });
         match hand_over(shared, publish).await? {
-            Published::InForce(reloaded, replaced) => {
+            Published::Installed(reloaded, replaced) => {
                 let of = Arc::clone(shared);
                 // Nobody waits for either.
                 drop(spawn_blocking(move || {

@@ -207,7 +207,7 @@ impl<P: Ports> Control<'_, P> {
 
     async fn publish(&self, run: &mut Run, what: Box<Publish>) -> Result<Published, ReloadError> {
         let result = reload::publish(self.shared, self.ports, what).await;
-        if let Ok(Published::InForce(reloaded, _)) = &result {
+        if let Ok(Published::Installed(reloaded, _)) = &result {
             self.shared.generations.send_replace(reloaded.generation);
             self.want_namespaces(run);
             self.check_backends(run);

@@ -61,7 +61,7 @@ pub(super) struct Publish {
 #[derive(Debug)]
 pub(super) enum Published {
     /// It is in force.
-    InForce(Reloaded, Replaced),
+    Installed(Reloaded, Replaced),
     /// Something else changed since it was prepared.
     PrepareAgain(Box<Publish>),
 }
@@ -83,10 +83,10 @@ pub(super) async fn publish(
     let who = what.by.who.clone();
     let result = replace(shared, ports, what).await;
     match &result {
-        Ok(Published::InForce(Reloaded { generation, live: true }, _)) => {
+        Ok(Published::Installed(Reloaded { generation, live: true }, _)) => {
             info!(generation, who, "the new configuration is live")
         }
-        Ok(Published::InForce(Reloaded { generation, .. }, _)) => {
+        Ok(Published::Installed(Reloaded { generation, .. }, _)) => {
             warn!(generation, "published, but not yet used by all workers")
         }
         Ok(Published::PrepareAgain(_)) => {}
@@ -113,11 +113,11 @@ async fn replace(shared: &Shared, ports: &impl Ports, what: Box<Publish>) -> Res
     let end = Instant::now() + LIVE_WAIT;
     while !shared.gateway().is_live() {
         if Instant::now() > end {
-            return Ok(Published::InForce(Reloaded { generation, live: false }, replaced));
+            return Ok(Published::Installed(Reloaded { generation, live: false }, replaced));
         }
         sleep(LIVE_LOOK).await;
     }
-    Ok(Published::InForce(Reloaded { generation, live: true }, replaced))
+    Ok(Published::Installed(Reloaded { generation, live: true }, replaced))
 }
 
 /// Ports whose MTU changes: the port, its place, the old MTU.
