@@ -37,11 +37,13 @@ fn site(keep_on_stop: bool) -> Option<(Internet, Site)> {
     Some((Internet::behind(&site).unwrap(), site))
 }
 
-/// The file of the flow table.
+/// The files of flow tables that gateways of this process have made and not removed.
 fn flow_files() -> Vec<String> {
     let files = std::fs::read_dir("/dev/shm").unwrap().flatten();
     let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with("tidegate-") && name.ends_with(".flows")).collect()
+    // Named after the control socket, which is in a directory of this process.
+    let own = format!("tidegate%2d{}%2d", std::process::id());
+    names.filter(|name| name.contains(&own) && name.ends_with(".flows")).collect()
 }
 
 /// Plugs the TAPs of a gateway that was started again in where those before were.
