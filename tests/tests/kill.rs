@@ -6,12 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -71,8 +69,14 @@ fn store_until_killed() {
     }
 }
 
-/// Lets the other process store for so long, and kills it; the last generation that it said.
-fn killed_after(place: &Path, pause: Duration) -> u64 {
+/// Bytes that a process has written so far (proc(5), `wchar`).
+fn written(process: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{process}/io")).unwrap();
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}
+
+/// Lets the other process write so many bytes, and kills it; the last generation that it said.
+fn killed_after(place: &Path, bytes: u64) -> u64 {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "store_until_killed", "--nocapture"])
         .env(PLACE, place)
@@ -89,7 +93,10 @@ fn killed_after(place: &Path, pause: Duration) -> u64 {
         // The harness of tests writes before it on the same line.
         said = line.find("stored ").and_then(|at| generation(&line[at..]));
     }
-    thread::sleep(pause);
+    let end = written(child.id()) + bytes;
+    while written(child.id()) < end {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+    }
     child.kill().unwrap();
     child.wait().unwrap();
     let mut rest = String::new();
@@ -108,7 +115,7 @@ fn what_was_acknowledged_is_there_after_two_hundred_kills() {
     let mut unsaid = 0;
     for kill in 0..KILLS {
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let said = killed_after(&place, Duration::from_micros((draw >> 33) % 20_000));
+        let said = killed_after(&place, (draw >> 33) % 20_000);
         let store = open(&place);
         let stored = store.basis().generation;
         assert!(
