@@ -4,6 +4,8 @@ CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Release builds inline DPDK's C functions into Rust where rustc's LLVM has its clang (docs/adr); a plain build otherwise.
 LTO    := $(if $(shell command -v clang-22),--config .cargo/lto.toml)
+# The whole workspace chooses features, whatever program is asked for, so that nothing is compiled twice.
+RELEASE := $(CARGO) $(LTO) build --release --workspace
 
 # Namespaces and TAPs need root; whoever is not goes through sudo.
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -26,10 +28,10 @@ deps-peers: ## install what `make bench` measures beside us: dpdk-testpmd, OVS-D
 	@deploy/install-deps.sh peers
 
 build: deps-build ## build the gateway and the host agent, target/release/tidegate and tidegate-agent
-	$(CARGO) $(LTO) build --release -p tidegate-control -p tidegate-agent
+	$(RELEASE) --bin tidegate --bin tidegate-agent
 
 demo: deps-build ## start a gateway among kernel hosts, move real traffic, say what was seen (root)
-	$(CARGO) $(LTO) build --release -p tidegate-control -p tidegate-agent -p tidegate-tests --bin tidegate --bin tidegate-agent --bin tidegate-demo
+	$(RELEASE) --bin tidegate --bin tidegate-agent --bin tidegate-demo
 	$(SUDO) env TIDEGATE=$(abspath $(TARGET))/release/tidegate $(TARGET)/release/tidegate-demo
 
 check: ## format, lints, licences, spelling
@@ -65,8 +67,9 @@ docs-update: ## write the generated pages of docs anew: config, metrics, drops, 
 check-inline: build ## fail when a call to a DPDK shim function is left in the release binary (needs the clang of rustc's LLVM)
 	$(if $(LTO),TIDEGATE_LTO=$(abspath $(TARGET))/release/tidegate $(CARGO) test $(TESTED) --test inline,@echo "check-inline: nothing to check, there is no clang-22 to inline DPDK's functions with")
 
-bench: build ## cycles and instructions per packet beside their targets; ARGS="--help" for more
-	$(CARGO) $(LTO) run --release -p tidegate-bench -- $(or $(ARGS),table --peers)
+bench: deps-build ## cycles and instructions per packet beside their targets; ARGS="--help" for more
+	$(RELEASE) --bin tidegate-bench
+	$(TARGET)/release/tidegate-bench $(or $(ARGS),table --peers)
 
 # Without DPDK, so that it builds in half a minute and counts the same with every DPDK.
 INSTRUCTIONS := $(CARGO) run --profile instructions -p tidegate-bench --no-default-features -- instructions --baseline bench/instructions.json

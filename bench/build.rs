@@ -2,6 +2,8 @@
 
 use std::{env, path::Path, process::Command};
 
+/// Set by `.cargo/lto.toml`.
+const LINKER_LTO: &str = "TIDEGATE_LINKER_LTO";
 /// What, changed, changes what is measured.
 const SOURCES: [&str; 4] = ["src", "../fastpath", "../ffi", "../Cargo.lock"];
 
@@ -12,15 +14,17 @@ fn main() {
         .iter()
         .filter_map(|flag| flag.strip_prefix("-Ctarget-cpu=").or(flag.strip_prefix("-Ctarget-feature=")))
         .collect();
-    let lto = if flags.contains(&"-Clinker-plugin-lto") { "yes" } else { "no" };
+    let lto = env::var(LINKER_LTO).unwrap_or_else(|_| "no".to_owned());
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let told = |name: &str, value: &str| println!("cargo:rustc-env=TIDEGATE_{name}={value}");
     told("CPU", &cpu.join(" "));
-    told("LTO", lto);
+    told("LTO", &lto);
     told("RUSTC", output(&rustc, &["-V"]).as_deref().unwrap_or("unknown"));
     told("REVISION", &revision());
     SOURCES.iter().for_each(|path| println!("cargo:rerun-if-changed={path}"));
-    println!("cargo:rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
+    for name in ["CARGO_ENCODED_RUSTFLAGS", LINKER_LTO] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
     // Changes with every commit and checkout.
     if let Some(log) = output("git", &["rev-parse", "--git-path", "logs/HEAD"])
         && Path::new(&log).exists()

@@ -1,7 +1,7 @@
 //! Finds libdpdk, generates `sys.rs` with bindgen, and compiles the shim of DPDK's inline functions.
 //!
-//! The shim has two forms. With `-Clinker-plugin-lto` in RUSTFLAGS it is compiled to bitcode by the clang of rustc's
-//! LLVM version, and the linker inlines it into Rust. Else a plain C compiler makes machine code of it: each burst then
+//! The shim has two forms. In a build with `.cargo/lto.toml` it is compiled to bitcode by the clang of rustc's LLVM
+//! version, and the linker inlines it into Rust. Else a plain C compiler makes machine code of it: each burst then
 //! costs a call.
 
 use std::{
@@ -12,6 +12,9 @@ use std::{
 
 /// The libraries whose functions `sys.rs` names. `rte_log` is a library of its own since DPDK 24.03.
 const LIBRARIES: [&str; 6] = ["rte_eal", "rte_log", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"];
+
+/// Set by `.cargo/lto.toml`.
+const LINKER_LTO: &str = "TIDEGATE_LINKER_LTO";
 
 /// What Rust only ever holds a pointer to.
 const OPAQUE: &str = "
@@ -27,7 +30,7 @@ fn main() {
     for path in ["build.rs", "src/shim.c", "src/shim.h"] {
         println!("cargo:rerun-if-changed={path}");
     }
-    for name in ["LIBCLANG_PATH", "CARGO_ENCODED_RUSTFLAGS"] {
+    for name in ["LIBCLANG_PATH", LINKER_LTO] {
         println!("cargo:rerun-if-env-changed={name}");
     }
     let dpdk = find_dpdk();
@@ -155,7 +158,7 @@ fn resource_dir(folder: &Path) -> Option<PathBuf> {
 fn compile_shim(dpdk: &pkg_config::Library) {
     let mut build = cc::Build::new();
     build.file("src/shim.c").opt_level(3).warnings(true).inherit_rustflags(false).flags(c_flags(dpdk));
-    let lto = env_or_empty("CARGO_ENCODED_RUSTFLAGS").contains("linker-plugin-lto");
+    let lto = env_or_empty(LINKER_LTO) == "yes";
     match rustc_llvm_major().filter(|_| lto) {
         Some(major) if runs(&format!("clang-{major}")) => {
             build.compiler(format!("clang-{major}")).flag("-flto=thin");
@@ -171,7 +174,7 @@ fn compile_shim(dpdk: &pkg_config::Library) {
                     Some(major) => format!(
                         "clang-{major} is missing (Debian: apt-get install clang-{major} lld-{major})"
                     ),
-                    None => "RUSTFLAGS has no -Clinker-plugin-lto; build with `make`".to_owned(),
+                    None => "this is no build with .cargo/lto.toml; build with `make`".to_owned(),
                 };
                 println!("cargo:warning=DPDK's burst functions are not inlined: {why}");
             }

@@ -35,7 +35,7 @@ fn the_release_binary_does_not_call_the_shim() -> Result<()> {
 }
 
 #[test]
-fn calls_jumps_and_bodies_of_the_shim_are_found() {
+fn calls_and_jumps_to_the_shim_are_found() {
     let text = "
 0000000000001000 <worker::poll>:
 1000:\tcall   2000 <tg_shim_eth_rx_burst>
@@ -46,7 +46,7 @@ fn calls_jumps_and_bodies_of_the_shim_are_found() {
 2000:\tret
 ";
     let found = uses(text);
-    assert_eq!(found["tg_shim_eth_rx_burst"], ["worker::poll", "tg_shim_eth_rx_burst"]);
+    assert_eq!(found["tg_shim_eth_rx_burst"], ["worker::poll"]);
     assert_eq!(found["tg_shim_eth_tx_burst"], ["worker::poll"]);
     assert_eq!(found.len(), 2);
     assert!(uses("1000:\tcall 3000 <rte_eth_dev_start@plt>").is_empty());
@@ -65,7 +65,8 @@ fn objdump(arguments: &[&str]) -> Result<String> {
         .context("objdump (binutils) is missing")
 }
 
-/// Shim functions that are there or referred to, and in which functions.
+/// Shim functions that are called or jumped to, and in which other functions. A body that nobody uses does no harm: the linker keeps
+/// it where a crate without bitcode could have called it.
 fn uses(disassembly: &str) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut function = "";
@@ -75,6 +76,9 @@ fn uses(disassembly: &str) -> BTreeMap<String, Vec<String>> {
         }
         if let Some(at) = line.find(SHIM) {
             let name = line[at..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or(SHIM);
+            if name == function {
+                continue;
+            }
             let users = found.entry(name.to_owned()).or_default();
             if !users.iter().any(|user| user == function) {
                 users.push(function.to_owned());
