@@ -96,5 +96,6 @@ fn vip(n: u16) -> Vip {
         held: [].into(),
         leases: Arc::default(),
         limits: Default::default(),
+        meter: Arc::default(),
     }
 }

@@ -27,6 +27,7 @@ mod first;
 mod fragment;
 mod full_nat;
 mod log;
+mod meter;
 mod nat;
 mod own;
 mod police;
@@ -234,6 +235,7 @@ impl<B: Buffer> Engine<B> {
     pub fn finish(&mut self, round: &mut Round<impl Io<Buffer = B>>) {
         self.outbox.flush(round.io, &self.counters);
         let expired = self.flows.quiescent(round.now, &self.settings.timeouts);
+        self.count_ended(round.tables);
         let expired = expired + self.end_due(round.tables, round.now);
         if expired > 0 {
             self.counters.events[Event::FlowExpire.index()].add(expired as u64);

@@ -75,6 +75,7 @@ impl Service for FullNat {
             held: [programs].into(),
             leases: Arc::new(Leases::on_demand()),
             limits: Default::default(),
+            meter: Arc::default(),
         });
         let pool = Snat { vips: [mask].into(), blocks_per_vm: BLOCKS as u16, hairpin: false };
         builder.exit(vpc, Exit { masks: [(net, Arc::new(pool))].into(), ..Exit::default() });

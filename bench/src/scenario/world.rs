@@ -93,6 +93,7 @@ impl World {
         let (forwards, leases) = (forwards.into_boxed_slice(), Arc::new(leases));
         let limits = Default::default();
         let listeners = listener.into_iter().collect();
-        builder.vip(self.vrf, Vip { net: self.net, address, eip, forwards, listeners, held, leases, limits })
+        let (net, meter) = (self.net, Arc::default());
+        builder.vip(self.vrf, Vip { net, address, eip, forwards, listeners, held, leases, limits, meter })
     }
 }

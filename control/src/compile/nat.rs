@@ -168,12 +168,13 @@ pub(super) fn build(
         let stays = was.is_some_and(|was| was.config().vips.get(&wanted.id) == Some(wanted));
         let before = previous.tables.vip(id).filter(|_| stays);
         let leases = before.map_or_else(|| Arc::new(Leases::on_demand()), |vip| Arc::clone(&vip.leases));
+        let meter = before.map(|vip| Arc::clone(&vip.meter)).unwrap_or_default();
         // Other VIPs lease ports for hairpin alone, and get their places when a VM wants one.
         if services.iter().any(|service| matches!(service, Service::Snat(_))) {
             leases.provide();
         }
         let Some(vip) = resolve(desired, balanced, wanted, &services, leases) else { continue };
-        let vip = Vip { limits: limited.vips.get(&wanted.id).cloned().unwrap_or_default(), ..vip };
+        let vip = Vip { limits: limited.vips.get(&wanted.id).cloned().unwrap_or_default(), meter, ..vip };
         put(&mut vips, id.index(), taken_over(vip, id, previous));
         // A VIP belongs to one VPC; the check has seen to that.
         let vpc = services.first().map(|service| TableKey::Vpc(service.vpc().clone()));
@@ -199,6 +200,7 @@ fn masks_of(desired: &Desired, previous: &Compiled) -> Vec<(VipId, Arc<Vip>)> {
         let before =
             previous.tables.vip(id).filter(|before| was == Some(id) && before.address == network.gateway);
         let leases = before.map_or_else(|| Arc::new(Leases::on_demand()), |vip| Arc::clone(&vip.leases));
+        let meter = before.map(|vip| Arc::clone(&vip.meter)).unwrap_or_default();
         let of_programs =
             |space: Space| Slice { protocol: space.protocol(), first: PROGRAM_PORTS, last: u16::MAX };
         let vip = Vip {
@@ -210,6 +212,7 @@ fn masks_of(desired: &Desired, previous: &Compiled) -> Vec<(VipId, Arc<Vip>)> {
             held: [Space::Tcp, Space::Udp].map(of_programs).into(),
             leases,
             limits: VipLimits::default(),
+            meter,
         };
         Some((id, taken_over(vip, id, previous)))
     });
@@ -256,6 +259,7 @@ fn resolve(
         held: held.into(),
         leases,
         limits: VipLimits::default(),
+        meter: Arc::default(),
     })
 }
 
@@ -271,6 +275,7 @@ fn same(a: &Vip, b: &Vip) -> bool {
         && a.held == b.held
         && a.limits == b.limits
         && Arc::ptr_eq(&a.leases, &b.leases)
+        && Arc::ptr_eq(&a.meter, &b.meter)
 }
 
 /// What is gathered of one VPC.

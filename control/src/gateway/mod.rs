@@ -376,7 +376,7 @@ impl Gateway {
 
     fn publish(&mut self, facts: Facts, compiled: Compiled, now: Nanos) {
         self.facts = facts;
-        self.served = Served::of(&self.desired);
+        self.served = Served::of(&self.desired, &compiled.tables);
         self.tables.publish(compiled.tables.clone());
         self.compiled = Arc::new(compiled);
         self.machine.set_timing(timing(&self.desired.config().gateway.timeouts));

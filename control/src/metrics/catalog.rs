@@ -194,6 +194,10 @@ catalog! {
     NAT_BLOCKS = Gauge "tidegate_nat_blocks" [];
     /// As many as there may be (`limits.nat_blocks`).
     NAT_BLOCKS_MAX = Gauge "tidegate_nat_blocks_max" [];
+    /// Packets to (`in`) and from (`out`) a public address, whatever service has it; those that a rate limit then drops among them.
+    VIP_PACKETS = Counter "tidegate_vip_packets_total" ["vip", "direction"];
+    /// Bytes (IP total length) of these packets.
+    VIP_BYTES = Counter "tidegate_vip_bytes_total" ["vip", "direction"];
     /// Records of the session log (`gateway.nat_log`), by what became of them. Those that a worker could not hand over are `tidegate_events_total{event="log_full"}`.
     NAT_LOG_EVENTS = Counter "tidegate_nat_log_events_total" ["event"];
     /// Rate of a token bucket (`qos`) in bit/s; not there where only packets per second are limited.

@@ -106,6 +106,7 @@ enum Walk {
     /// One step.
     Whole(Table),
     Balance(Table, Option<String>, Volumes),
+    Vips(Volumes),
     Flows(FlowWalk),
     Sessions(nat::Wanted, FlowWalk),
     Bindings(nat::Wanted, usize),
@@ -129,6 +130,7 @@ impl Collection {
             Table::LbListeners | Table::LbBackends | Table::LbHttp => {
                 Walk::Balance(table, filter.listener.clone(), Volumes::new(gateway))
             }
+            Table::Vips => Walk::Vips(Volumes::new(gateway)),
             table => Walk::Whole(table),
         };
         let output = Output::new(filter.limit.or(table.rows_default()).unwrap_or(usize::MAX));
@@ -154,6 +156,13 @@ impl Collection {
                 }
                 false
             }
+            Walk::Vips(volumes) => {
+                if volumes.step(from.gateway) {
+                    return true;
+                }
+                output.list(vip::vips(from, scope));
+                false
+            }
             Walk::Flows(walk) => flow::flows(from, scope, walk, output),
             Walk::Sessions(wanted, walk) => nat::sessions(from, wanted, walk, output),
             Walk::Bindings(wanted, next) => nat::bindings(from, wanted, next, output),
@@ -175,14 +184,14 @@ fn whole(from: &mut Source<'_>, table: Table, scope: &Scope, output: &mut Output
         Table::Workers => output.list(workers(from)),
         Table::Vpcs => output.list(vpcs(from, scope)),
         Table::Networks => output.list(networks(from, scope)),
-        Table::Vips => output.list(vip::vips(from, scope)),
         Table::Qos => output.list(qos::qos(from, scope)),
         Table::Routes => output.list(routes(from, scope)),
         Table::Neighbors => output.list(neighbors(from, scope)),
         Table::Vteps => output.list(vteps(from)),
         Table::Shortcuts => output.list(shortcut::shortcuts(from, scope)),
         Table::Drops => output.list(drops(from, scope)),
-        Table::Flows
+        Table::Vips
+        | Table::Flows
         | Table::NatSessions
         | Table::NatBindings
         | Table::NatPools

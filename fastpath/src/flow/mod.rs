@@ -12,6 +12,7 @@ mod lanes;
 mod lookup;
 mod memory;
 mod preamble;
+mod public;
 mod reader;
 mod reclaim;
 mod record;
@@ -36,6 +37,7 @@ pub use self::{
     lookup::{Hit, Lookup},
     memory::{FileFor, FlowMemory, Labelled},
     preamble::NotKept,
+    public::{Ended, PublicEnd},
     reader::{FlowReader, FlowWalk},
     table::FlowTable,
     worker::FlowWorker,

@@ -10,6 +10,7 @@ use crossbeam::utils::CachePadded;
 
 use super::{
     FlowId,
+    record::Counts,
     sync::{AtomicU64, Ordering, fence},
 };
 
@@ -73,8 +74,16 @@ impl Grace {
 #[derive(Debug)]
 pub(super) struct Retired {
     /// In the order of their tokens; the last [`Retired::untold`] have none yet.
-    waiting: VecDeque<(FlowId, Token)>,
+    waiting: VecDeque<Waiting>,
     untold: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: FlowId,
+    waits_for: Token,
+    /// What the record that took its place goes on counting from.
+    carried: Counts,
 }
 
 impl Retired {
@@ -93,10 +102,11 @@ impl Retired {
         self.waiting.len() >= Retired::MAX
     }
 
-    /// Takes a record that was just unlinked. The caller has asked [`Retired::is_full`] before it unlinked it.
-    pub(super) fn push(&mut self, id: FlowId) {
+    /// Takes a record that was just unlinked, and what the record in its place goes on counting from. The caller has asked
+    /// [`Retired::is_full`] before it unlinked it.
+    pub(super) fn push(&mut self, id: FlowId, carried: Counts) {
         debug_assert!(!self.is_full(), "room was checked before unlinking");
-        self.waiting.push_back((id, Token(OFFLINE)));
+        self.waiting.push_back(Waiting { id, waits_for: Token(OFFLINE), carried });
         self.untold += 1;
     }
 
@@ -105,22 +115,23 @@ impl Retired {
         if self.untold > 0 {
             let token = grace.draw();
             let told = self.waiting.len() - self.untold;
-            self.waiting.range_mut(told..).for_each(|(_, waits_for)| *waits_for = token);
+            self.waiting.range_mut(told..).for_each(|record| record.waits_for = token);
             self.untold = 0;
         }
     }
 
     #[cfg(all(test, loom))]
     pub(super) fn iter(&self) -> impl Iterator<Item = FlowId> + '_ {
-        self.waiting.iter().map(|(id, _)| *id)
+        self.waiting.iter().map(|record| record.id)
     }
 
-    /// A record that nobody can be reading any more.
-    pub(super) fn pop(&mut self, passed: Token) -> Option<FlowId> {
+    /// A record that nobody can be reading, or counting on, any more; and what was carried on.
+    pub(super) fn pop(&mut self, passed: Token) -> Option<(FlowId, Counts)> {
         if self.waiting.len() == self.untold {
             return None;
         }
-        self.waiting.pop_front_if(|(_, waits_for)| *waits_for <= passed).map(|(id, _)| id)
+        let done = self.waiting.pop_front_if(|record| record.waits_for <= passed);
+        done.map(|record| (record.id, record.carried))
     }
 }
 
@@ -157,19 +168,20 @@ mod tests {
         let mut retired = Retired::new();
         grace.online(0);
         grace.online(1);
-        retired.push(FlowId(1));
-        assert_eq!(retired.pop(grace.passed()), None, "no token was drawn");
+        let pop = |retired: &mut Retired, grace: &Grace| retired.pop(grace.passed()).map(|(id, _)| id);
+        retired.push(FlowId(1), Counts::default());
+        assert_eq!(pop(&mut retired, &grace), None, "no token was drawn");
         retired.draw(&grace);
         grace.quiescent(0);
-        retired.push(FlowId(2));
+        retired.push(FlowId(2), Counts::default());
         grace.quiescent(1);
-        assert_eq!(retired.pop(grace.passed()), Some(FlowId(1)));
-        assert_eq!(retired.pop(grace.passed()), None);
+        assert_eq!(pop(&mut retired, &grace), Some(FlowId(1)));
+        assert_eq!(pop(&mut retired, &grace), None);
         retired.draw(&grace);
-        assert_eq!(retired.pop(grace.passed()), None);
+        assert_eq!(pop(&mut retired, &grace), None);
         grace.offline(1);
         grace.quiescent(0);
-        assert_eq!(retired.pop(grace.passed()), Some(FlowId(2)));
+        assert_eq!(pop(&mut retired, &grace), Some(FlowId(2)));
         assert_eq!(retired.len(), 0);
     }
 }

@@ -46,6 +46,13 @@ pub(super) struct Counts {
     pub(super) seen: TcpSeen,
 }
 
+impl Counts {
+    /// The state alone, with nothing counted.
+    pub(super) const fn emptied(self) -> Counts {
+        Counts { packets: 0, bytes: 0, ..self }
+    }
+}
+
 impl Record {
     /// Fills a record that no other thread can see.
     pub(super) fn fill(&self, key: &FlowKey, program: &Program, counts: Counts, now: Tick) {

@@ -9,6 +9,7 @@ use super::{
     expire::{LOOKS_MAX, Sweep},
     free::FreeCache,
     lookup::Lookup,
+    public::{Ended, PublicEnd},
     reclaim::Retired,
     record::Counts,
     session::TcpSeen,
@@ -38,6 +39,8 @@ pub struct FlowWorker {
     shared_at: Tick,
     /// Keys of sessions that may be over.
     due: ArrayVec<FlowKey, LOOKS_MAX>,
+    /// What the records that were taken back last had counted. Never longer than [`RECLAIMS_MAX`].
+    ended: Vec<Ended>,
 }
 
 impl FlowWorker {
@@ -53,6 +56,7 @@ impl FlowWorker {
             sweep,
             shared_at: Tick(0),
             due: ArrayVec::new(),
+            ended: Vec::with_capacity(RECLAIMS_MAX),
         }
     }
 
@@ -148,9 +152,9 @@ impl FlowWorker {
         Ok(id)
     }
 
-    /// Replaces the program of an entry, keeping its counters: a new record takes its place in the bucket. Works in a full
-    /// table too. What another worker counts on the old record during the call may be lost. Where the
-    /// key has no entry (any more), this is [`FlowWorker::learn`].
+    /// Replaces the program of an entry, keeping its counters unless it is now of another public address: a new record takes its
+    /// place in the bucket. Works in a full table too. What another worker counts on the old record during the call is lost to the
+    /// flow, and not to its public address. Where the key has no entry (any more), this is [`FlowWorker::learn`].
     ///
     /// # Errors
     /// [`NotLearned`]: the old entry stays; the caller goes on without.
@@ -169,20 +173,24 @@ impl FlowWorker {
             return self.learn(key, hash, program, now);
         };
         let old_record = table.record(old.id);
-        if old_record.program() == program {
+        let old_program = old_record.program();
+        if old_program == program {
             return Ok(old.id);
         }
         if self.retired.is_full() {
             return Err(NotLearned::Busy);
         }
         let id = self.free.take_for_replacement(&table.pool).ok_or(NotLearned::Full)?;
-        table.record(id).fill(key, &program, old_record.counts(), now);
+        let same_end = PublicEnd::of(key, &old_program) == PublicEnd::of(key, &program);
+        let counts = old_record.counts();
+        let carried = if same_end { counts } else { counts.emptied() };
+        table.record(id).fill(key, &program, carried, now);
         if let Err(busy) = table.replace(&home, old, hash, id) {
             table.record(id).clear();
             self.free.give(&table.pool, id);
             return Err(busy);
         }
-        self.retired.push(old.id);
+        self.retired.push(old.id, carried);
         Ok(id)
     }
 
@@ -201,7 +209,7 @@ impl FlowWorker {
             return Err(NotLearned::Busy);
         }
         drop(home);
-        self.retired.push(place.id);
+        self.retired.push(place.id, Counts::default());
         self.table.count_in_use(self.worker, -1);
         Ok(true)
     }
@@ -210,6 +218,12 @@ impl FlowWorker {
     /// may be over. Whoever ends sessions asks the other direction and then calls [`FlowWorker::forget`] for both.
     pub fn take_due(&mut self) -> ArrayVec<FlowKey, LOOKS_MAX> {
         std::mem::take(&mut self.due)
+    }
+
+    /// What the records that the last [`FlowWorker::quiescent`] took back had counted for public addresses; the caller adds it up.
+    /// Nobody could count on them any more, so that every packet is either here, once, or on an entry.
+    pub fn take_ended(&mut self) -> impl Iterator<Item = Ended> + '_ {
+        self.ended.drain(..)
     }
 
     /// Once per burst, while no id is held: lets retired records be used again, and looks at a bounded number of this
@@ -257,9 +271,12 @@ impl FlowWorker {
             return;
         }
         let passed = self.table.grace.passed();
+        self.ended.clear();
         for _ in 0..RECLAIMS_MAX {
-            let Some(id) = self.retired.pop(passed) else { return };
-            self.table.record(id).clear();
+            let Some((id, carried)) = self.retired.pop(passed) else { return };
+            let record = self.table.record(id);
+            self.ended.extend(Ended::of(record, carried));
+            record.clear();
             self.free.give(&self.table.pool, id);
         }
     }
@@ -319,7 +336,7 @@ impl FlowWorker {
             return false;
         }
         drop(home);
-        self.retired.push(id);
+        self.retired.push(id, Counts::default());
         self.table.count_in_use(self.worker, -1);
         true
     }

@@ -2,14 +2,16 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Engine, Packet, Round};
+use super::{Engine, Packet, Round, meter};
 use crate::{
     buffer::Buffer,
-    flow::Program,
+    flow::{Program, PublicEnd},
     io::Io,
     reason::{DropReason, Event, PuntReason},
     stage::{fragment, icmp, local, reset},
+    table::nat::Amount,
     types::{Mtu, NetId},
+    wire::translate::Side,
 };
 
 /// Most fragments that one packet is cut into: 64 KiB over the smallest MTU.
@@ -115,6 +117,10 @@ impl<B: Buffer> Engine<B> {
         match local::answer(&packet.ip, &mut buffer) {
             Ok(local::Answer::EchoReply) => {
                 self.counters.event(Event::EchoReply);
+                for side in [Side::Destination, Side::Source] {
+                    let end = PublicEnd { net, address: packet.ip.destination(), side };
+                    meter::count(round.tables, &end, Amount::packet(packet.ip.total_len()));
+                }
                 self.send_own(round, buffer, net, packet.vrf);
             }
             Ok(local::Answer::Punt) => self.counters.dropped(packet.origin.net, DropReason::NoService),

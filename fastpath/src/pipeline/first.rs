@@ -90,9 +90,13 @@ impl<B: Buffer> Engine<B> {
             self.counters.event(Event::FlowMiss);
         }
         let Decided { program, lasting } = self.decide(round, packet)?;
+        let mut counted = false;
         if lasting && !is_of_datagram(round.tables, &program, packet) {
             let learned = self.flows.learn(&packet.key, packet.hash, program, round.now.tick());
-            self.count_learned(round.now, packet, learned, Event::FlowLearn);
+            counted = self.count_learned(round.now, packet, learned, Event::FlowLearn);
+        }
+        if !counted {
+            self.count_alone(round.tables, packet, &program);
         }
         Ok(program)
     }
@@ -107,30 +111,39 @@ impl<B: Buffer> Engine<B> {
     ) -> Result<Program, Stop> {
         self.hold_refusal(round, packet)?;
         let Decided { program, lasting } = self.decide(round, packet)?;
+        let mut counted = false;
         if lasting && !is_of_datagram(round.tables, &program, packet) && self.entry(packet).is_some() {
             let learned = self.flows.relearn(&packet.key, packet.hash, program, round.now.tick());
-            self.count_learned(round.now, packet, learned, Event::FlowRedecide);
+            counted = self.count_learned(round.now, packet, learned, Event::FlowRedecide);
+        }
+        if !counted {
+            self.count_alone(round.tables, packet, &program);
         }
         Ok(program)
     }
 
+    /// Returns whether the packet is counted on its entry.
     pub(super) fn count_learned(
         &mut self,
         now: Nanos,
         packet: &Packet,
         learned: Result<FlowId, NotLearned>,
         event: Event,
-    ) {
+    ) -> bool {
         match learned {
             Ok(id) => {
                 self.counters.event(event);
                 if event == Event::FlowLearn || packet.waited != Waited::NextHop {
                     self.flows.touch(id, usize::from(packet.ip.total_len()), now.tick(), packet.tcp);
                 }
+                true
             }
             // Plain forwarding needs no entry: the packet goes on, only slower (docs/adr/0003-flow-table-full.md).
-            Err(NotLearned::Full) => self.counters.event(Event::FlowFull),
-            Err(NotLearned::Busy) => self.counters.event(Event::FlowBusy),
+            Err(not) => {
+                let event = if not == NotLearned::Full { Event::FlowFull } else { Event::FlowBusy };
+                self.counters.event(event);
+                false
+            }
         }
     }
 }

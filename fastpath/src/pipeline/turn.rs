@@ -3,10 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Engine, Packet, Round, full_nat::is_mask, nat::TURNS_MAX};
+use super::{Engine, Packet, Round, full_nat::is_mask, meter, nat::TURNS_MAX};
 use crate::{
     buffer::Buffer,
-    flow::{FlowKey, Program, session::Service},
+    flow::{FlowKey, Program, PublicEnd, session::Service},
     io::Io,
     reason::{DropReason, Event},
     stage::{
@@ -18,7 +18,7 @@ use crate::{
     table::{
         Tables,
         fib::Hop,
-        nat::{Inside, Leave, Owner},
+        nat::{Amount, Inside, Leave, Owner},
     },
     types::{MacAddr, Nanos, NetId, VrfId},
     wire::{
@@ -150,6 +150,9 @@ impl<B: Buffer> Engine<B> {
             return self.counters.dropped(net, DropReason::IcmpMalformed);
         }
         self.counters.event(Event::IcmpErrorTranslated);
+        let address = if side == Side::Source { rewrite.address } else { packet.ip.destination() };
+        let end = PublicEnd { net: from, address, side };
+        meter::count(round.tables, &end, Amount::packet(packet.ip.total_len()));
         let origin = Origin { net: from, mac: MacAddr::default(), vtep: Ipv4Addr::UNSPECIFIED };
         self.again(round, buffer, &Packet { tracked: false, origin, ..*packet }, vrf, deadline);
     }

@@ -3,12 +3,16 @@
 //! that says who owns a port, and what another service holds is never leased to SNAT.
 
 mod leases;
+mod meter;
 
 use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 
-pub use self::leases::Leases;
+pub use self::{
+    leases::Leases,
+    meter::{Amount, Meter, Traffic},
+};
 use super::balance::Listener;
 use crate::{
     policer::Policers,
@@ -44,6 +48,8 @@ pub struct Vip {
     pub leases: Arc<Leases>,
     /// Its rate limits.
     pub limits: VipLimits,
+    /// What passed it; shared by all generations of the VIP.
+    pub meter: Arc<Meter>,
 }
 
 /// Rate limits of a VIP and of its ports.
@@ -365,6 +371,7 @@ mod tests {
             held: [slice(6, 80, 80), slice(6, 2222, 2224), slice(17, 53, 53)].into(),
             leases: Arc::default(),
             limits: VipLimits::default(),
+            meter: Arc::default(),
         }
     }
 

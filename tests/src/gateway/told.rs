@@ -5,9 +5,12 @@ use std::time::Duration;
 use std::collections::HashMap;
 
 use tidegate_control::{
+    config::Id,
     nat::log::{Entry, line::line},
     show::{Filter, Rows, Source, Table, collect, print},
 };
+
+use tidegate_fastpath::table::nat::Traffic;
 
 use super::Gateway;
 
@@ -30,6 +33,16 @@ impl Gateway {
             uptime: Duration::from_nanos(self.now.0),
         };
         collect(source, table, &filter)
+    }
+
+    /// What passed a VIP so far, as operators see it.
+    ///
+    /// # Panics
+    /// When there is no such VIP.
+    pub fn traffic(&mut self, vip: &str) -> Traffic {
+        self.show(Table::Vips, &[], None).unwrap_or_else(|why| panic!("{why}"));
+        let id = self.control.desired().vip(&Id::new(vip).expect("an id")).expect("a VIP");
+        self.control.compiled().tables.vip(id).expect("tables have it").meter.shown()
     }
 
     /// What the session log has been told since the last call, each event in words: what, whose port inside, the public

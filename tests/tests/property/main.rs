@@ -7,6 +7,7 @@ mod burst;
 mod bytes;
 mod isolation;
 mod line;
+mod meter;
 mod nat;
 mod packets;
 mod route;

@@ -33,11 +33,17 @@ pub(super) fn vips(from: &mut Source<'_>, scope: &Scope) -> Vec<VipRow> {
     };
     let mut rows = Vec::new();
     for vip in &config.vips {
+        let table = desired.vip(&vip.id).and_then(|id| gateway.compiled().tables.vip(id));
+        let traffic = table.map(|table| table.meter.shown()).unwrap_or_default();
         let free = VipRow {
             id: vip.id.to_string(),
             address: vip.address,
             network: vip.public_network.to_string(),
             state: if up(&vip.public_network) { "up" } else { "down" }.to_owned(),
+            packets_in: traffic.inbound.packets,
+            bytes_in: traffic.inbound.bytes,
+            packets_out: traffic.outbound.packets,
+            bytes_out: traffic.outbound.bytes,
             vpc: None,
             slice: None,
             service: None,
@@ -123,17 +129,17 @@ mod tests {
         assert_eq!(
             lines(&vpc("vpc-1")),
             [
-                "mail 203.0.113.94 internet down vpc-1 all eip mail 10.1.1.12",
-                "pool-a 203.0.113.95 internet down vpc-1 rest snat vpc-1-crawl from network crawl",
-                "pool-b 203.0.113.96 internet down vpc-1 rest snat vpc-1-crawl from network crawl",
-                "shared 203.0.113.93 internet down vpc-1 tcp 80 port_forward web 10.1.1.11:8080",
-                "shared 203.0.113.93 internet down vpc-1 tcp 443 port_forward web-tls 10.1.1.11:443",
-                "shared 203.0.113.93 internet down vpc-1 tcp 2201-2210 port_forward ssh 10.1.2.10:22001-22010 198.51.100.0/24",
-                "shared 203.0.113.93 internet down vpc-1 rest snat vpc-1 from all of vpc-1",
+                "mail 203.0.113.94 internet down 0 0 vpc-1 all eip mail 10.1.1.12",
+                "pool-a 203.0.113.95 internet down 0 0 vpc-1 rest snat vpc-1-crawl from network crawl",
+                "pool-b 203.0.113.96 internet down 0 0 vpc-1 rest snat vpc-1-crawl from network crawl",
+                "shared 203.0.113.93 internet down 0 0 vpc-1 tcp 80 port_forward web 10.1.1.11:8080",
+                "shared 203.0.113.93 internet down 0 0 vpc-1 tcp 443 port_forward web-tls 10.1.1.11:443",
+                "shared 203.0.113.93 internet down 0 0 vpc-1 tcp 2201-2210 port_forward ssh 10.1.2.10:22001-22010 198.51.100.0/24",
+                "shared 203.0.113.93 internet down 0 0 vpc-1 rest snat vpc-1 from all of vpc-1",
             ]
         );
         assert_eq!(lines(&vpc("internet")).len(), 9, "all that are on the public network");
         let all = lines(&Filter::default());
-        assert!(all.contains(&"spare 203.0.113.98 internet down (free)".to_owned()), "{all:?}");
+        assert!(all.contains(&"spare 203.0.113.98 internet down 0 0 (free)".to_owned()), "{all:?}");
     }
 }

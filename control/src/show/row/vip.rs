@@ -17,6 +17,14 @@ pub struct VipRow {
     pub network: String,
     /// `up` or `down`, as the link of its public network.
     pub state: String,
+    /// Packets to the VIP, whoever owns the slice.
+    pub packets_in: u64,
+    /// Bytes (IP total length) of them.
+    pub bytes_in: u64,
+    /// Packets from the VIP.
+    pub packets_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
     /// The VPC router that the VIP belongs to.
     pub vpc: Option<String>,
     /// What this row is about: `all`, ports as in `tcp 2222-2224`, or the `rest` that no other service has.
@@ -32,8 +40,20 @@ pub struct VipRow {
 }
 
 impl Columns for VipRow {
-    const HEAD: &'static [&'static str] =
-        &["vip", "address", "network", "state", "vpc", "slice", "service", "owner", "to", "allowed"];
+    const HEAD: &'static [&'static str] = &[
+        "vip",
+        "address",
+        "network",
+        "state",
+        "bytes in",
+        "bytes out",
+        "vpc",
+        "slice",
+        "service",
+        "owner",
+        "to",
+        "allowed",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -42,6 +62,8 @@ impl Columns for VipRow {
             self.address.to_string(),
             self.network.clone(),
             self.state.clone(),
+            self.bytes_in.to_string(),
+            self.bytes_out.to_string(),
             text(&self.vpc),
             self.slice.clone().unwrap_or_else(|| "(free)".to_owned()),
             text(&self.service),

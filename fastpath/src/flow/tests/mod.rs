@@ -1,6 +1,8 @@
 //! Tests of the whole table.
 
 #[cfg(not(loom))]
+mod ended;
+#[cfg(not(loom))]
 mod limit;
 #[cfg(loom)]
 mod loom_model;

@@ -53,6 +53,7 @@ fn vip(n: u16, open: &[RangeInclusive<u16>]) -> Vip {
         held: held.into(),
         leases: Arc::default(),
         limits: Default::default(),
+        meter: Arc::default(),
     }
 }
 

@@ -40,6 +40,8 @@ fn clients_reach_the_namespace_and_are_answered_from_the_vip() {
     gw.moved(["flow_miss 2", "punt_local 2"]);
     let answer = "tcp 203.0.113.93:80 > 9.9.9.9:5000 SA ttl=64";
     gw.inject("red", answer).to(&up, answer);
+    let seen = gw.traffic("shared");
+    assert_eq!((seen.inbound.packets, seen.inbound.bytes, seen.outbound.packets), (2, 80, 1));
     // An ICMP error about the answer: the kernel there has the connection.
     let error = "icmp frag-needed 9.9.9.1 > 203.0.113.93 mtu=1300 | tcp 203.0.113.93:80 > 9.9.9.9:5000 A";
     gw.from(&up, error).nothing();

@@ -16,6 +16,7 @@ mod hairpin;
 mod http;
 mod icmp;
 mod local;
+mod meter;
 mod nat;
 mod nat_view;
 mod qos;
