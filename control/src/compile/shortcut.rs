@@ -25,7 +25,7 @@ use crate::{
 /// Why the gateway itself must see packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forbidden {
-    /// `distributed_routing` of the VPC router is off.
+    /// `distributed_routing` of the network, or of its VPC router, is off.
     SwitchedOff,
     /// The network is gone.
     Gone,
@@ -68,9 +68,9 @@ pub struct Leg {
 /// From which networks there may be shortcuts.
 #[derive(Clone, Debug, Default)]
 pub struct Shortcuts {
-    /// All networks of VPC routers whose switch is on.
+    /// All networks whose switch is on.
     sources: HashMap<NetId, Result<(), Forbidden>>,
-    /// Those routing tables.
+    /// Their routing tables.
     on: HashMap<VrfId, Id>,
 }
 
@@ -80,26 +80,26 @@ impl Shortcuts {
         !self.on.is_empty()
     }
 
-    /// The VPC router of a routing table whose switch is on.
+    /// The VPC router of a routing table that has a network whose switch is on.
     pub fn vpc(&self, vrf: VrfId) -> Option<&Id> {
         self.on.get(&vrf)
     }
 
-    /// Whether a network is of a VPC router whose switch is on.
+    /// Whether the switch of a network is on.
     pub fn has(&self, source: NetId) -> bool {
         self.sources.contains_key(&source)
     }
 }
 
-/// Reads what stands in the way. Cost: nothing where no switch is on, else a pass over services and networks.
+/// Reads what stands in the way. Cost: nothing without `gateway.zsnp`, a pass over networks with it, over services too where a switch is on.
 pub(super) fn build(desired: &Desired) -> Shortcuts {
     let config = desired.config();
-    let is_on = |vpc: &&Vpc| {
-        // `flow_tracking`: such a VPC is tracked. `quotas`: of translated sessions, which are none of ours.
-        let Vpc { id: _, account: _, flow_tracking: _, distributed_routing, quotas: _ } = **vpc;
-        distributed_routing
-    };
-    let vpcs: HashSet<&Id> = config.vpcs.iter().filter(is_on).map(|vpc| &vpc.id).collect();
+    if config.gateway.zsnp.is_none() {
+        return Shortcuts::default();
+    }
+    let networks: Vec<&VpcNetwork> =
+        config.networks.iter().filter(|network| is_on(config, network)).collect();
+    let vpcs: HashSet<&Id> = networks.iter().map(|network| &network.vpc).collect();
     if vpcs.is_empty() {
         return Shortcuts::default();
     }
@@ -113,9 +113,9 @@ pub(super) fn build(desired: &Desired) -> Shortcuts {
         let mut of_vpc = blocked.get(&network.vpc).into_iter().flatten();
         of_vpc.find(|(address, _)| network.cidr.contains(address)).map_or(Ok(()), |(_, why)| Err(*why))
     };
-    let networks = config.networks.iter().filter(|network| vpcs.contains(&network.vpc));
     Shortcuts {
         sources: networks
+            .into_iter()
             .filter_map(|network| Some((desired.net(&NetKey::Vpc(network.id.clone()))?, verdict(network))))
             .collect(),
         on: vpcs
@@ -125,6 +125,17 @@ pub(super) fn build(desired: &Desired) -> Shortcuts {
     }
 }
 
+/// Whether the switch of a network is on: its own, or else that of its VPC router.
+pub(super) fn is_on(config: &Config, network: &VpcNetwork) -> bool {
+    let by_router = || {
+        let Some(vpc) = config.vpcs.get(&network.vpc) else { return false };
+        // `flow_tracking`: such a VPC is tracked. `quotas`: of translated sessions, which are none of ours.
+        let Vpc { id: _, account: _, flow_tracking: _, distributed_routing, quotas: _ } = *vpc;
+        distributed_routing
+    };
+    network.distributed_routing.unwrap_or_else(by_router)
+}
+
 /// VMs from whose network no packet may take a shortcut, and why. A shortcut is for all packets from a network, so one VM is enough.
 fn in_the_way(config: &Config) -> Vec<((&Id, Ipv4Addr), Forbidden)> {
     // No `..`: whoever adds a kind of object says here what it means for shortcuts.
@@ -132,8 +143,8 @@ fn in_the_way(config: &Config) -> Vec<((&Id, Ipv4Addr), Forbidden)> {
         gateway: _,         // this host
         pools: _,           // underlays: `judge` asks that both networks are on one tunnel end
         public_networks: _, // reached by leaks and services only, which are no connected routes
-        vpcs: _,            // `build`
-        networks: _,        // `judge`, by their link
+        vpcs: _,            // `is_on`
+        networks: _,        // `is_on`, and `judge`, by their link
         routes: _,          // `judge`, by what they lead to
         nics: _,            // names
         vips: _,            // addresses, of the services below

@@ -25,6 +25,7 @@ use super::{
     put,
     qos::Limited,
     routes::{Attached, RouteStatus, Static, Target, select},
+    shortcut,
     touched::Touched,
     trimmed,
 };
@@ -139,9 +140,11 @@ impl Maker<'_> {
         let limited = self.limited.nics.get(&vrf).cloned().unwrap_or_default();
         let tracked = match key {
             // What is translated needs an entry, and what is limited finds its buckets by it.
-            TableKey::Vpc(_) => {
-                // What hosts may be taught is seen in entries, too.
-                vpc.is_some_and(|vpc| vpc.flow_tracking || vpc.distributed_routing)
+            TableKey::Vpc(id) => {
+                let config = self.desired.config();
+                vpc.is_some_and(|vpc| vpc.flow_tracking)
+                    // What hosts may be taught is seen in entries, too.
+                    || config.networks.of(id).any(|network| shortcut::is_on(config, network))
                     || nat.exit.is_some()
                     || !limited.is_empty()
             }

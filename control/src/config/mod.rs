@@ -388,6 +388,8 @@ pub struct VpcNetwork {
     pub link: NetworkLink,
     /// Largest IP packet.
     pub mtu: Mtu,
+    /// Whether hosts may be taught direct paths from it, where it says so itself.
+    pub distributed_routing: Option<bool>,
 }
 
 /// What a VPC network is bound to.

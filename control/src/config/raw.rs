@@ -469,6 +469,9 @@ pub struct RawVpcNetwork {
     /// VXLAN, else the port's.
     #[schemars(range(min = r::MTU_MIN, max = r::MTU_MAX))]
     pub mtu: Option<u64>,
+    /// Whether hosts may be taught direct paths from this network (ZSNP), past the gateway; when left out, what its VPC router says. Needs
+    /// `gateway.zsnp`.
+    pub distributed_routing: Option<bool>,
     /// DNS servers for VMs.
     #[schemars(extend("x-unbuilt" = "DNS forwarding and DHCP"))]
     pub dns: Option<Unbuilt>,

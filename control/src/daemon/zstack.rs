@@ -25,6 +25,7 @@ use crate::{
     config::{Config, Id, ZstackAgent},
     desired::{Key, Kind, Step, Transaction},
     rest::{How, PushedRow},
+    show::{Filter, Table},
     zstack::{
         Change, Documents, Memory, PublicNetwork, Router, Settings, bootstrap,
         server::{Agent, AgentEvent, Commit, Limits, Sink},
@@ -145,6 +146,7 @@ fn settings(agent: &ZstackAgent, config: &Config, files: &Files) -> Result<Setti
         nics,
         version: agent.version.clone(),
         certificates: files.certificates(),
+        has_zsnp: config.gateway.zsnp.is_some(),
         quiet: agent.quiet,
     })
 }
@@ -229,6 +231,17 @@ impl Sink for Store {
             Some(((kind, document.key.id.to_string()), document.body()))
         });
         own.collect()
+    }
+
+    fn show(
+        &self,
+        table: Table,
+        filter: Filter,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        Box::pin(async move {
+            let shared = self.shared.upgrade().ok_or("the gateway is stopping")?;
+            shared.show(table, &filter).await.map(|rows| rows.json)
+        })
     }
 }
 

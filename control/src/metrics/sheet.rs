@@ -8,7 +8,7 @@ use super::catalog::{Kind, Metric};
 
 /// The values of one scrape.
 #[derive(Default)]
-pub(super) struct Sheet {
+pub(crate) struct Sheet {
     registry: Registry,
     families: BTreeMap<&'static str, Family>,
 }
@@ -20,7 +20,7 @@ enum Family {
 
 impl Sheet {
     /// Adds to the series of `labels`, in the order that the metric declares them. Series with equal labels add up.
-    pub(super) fn set(&mut self, metric: &'static Metric, labels: &[&str], value: u64) {
+    pub(crate) fn set(&mut self, metric: &'static Metric, labels: &[&str], value: u64) {
         let registry = &self.registry;
         let family = self.families.entry(metric.name).or_insert_with(|| Family::new(metric, registry));
         match family {
@@ -30,7 +30,7 @@ impl Sheet {
     }
 
     /// The text format.
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut text = Vec::new();
         // Writing to memory fails only for a family without series, which the registry leaves out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);

@@ -8,6 +8,8 @@ pub enum Transport {
     Sync,
     /// By a callback.
     Async,
+    /// In the HTTP answer, which is text.
+    Text,
 }
 
 /// How far an endpoint is served.
@@ -141,14 +143,15 @@ endpoints! {
     SyncHa = "/syncVpcRouterHa", Async, Nothing, "answers `NoHa`";
     RestartKeepalived = "/restartKeepalived", Async, Refused, "no pairs yet";
     KeepalivedGarp = "/keepalived/garp", Sync, Refused, "of the stock router's own script";
-    DistributedRouting = "/zsn/dr", Async, Empty, "not yet: the switch is `distributed_routing` of the VPC router";
-    ZsnStatus = "/zsn/status", Async, Nothing, "answers an empty status";
-    ZsnConnections = "/zsn/connections", Async, Nothing, "answers no connections";
+    DistributedRouting = "/zsn/dr", Async, Full, "`distributed_routing` of the router's networks; refused without `gateway.zsnp`";
+    ZsnStatus = "/zsn/status", Async, Full, "the text is ours: see below";
+    ZsnConnections = "/zsn/connections", Async, Full, "the text is ours: see below";
     RefreshFlowMeter = "/flowmeter/refresh", Async, Empty, "no flow export yet; `gateway.nat_log` logs sessions";
     CountFlowMeter = "/flowmeter/count", Async, Nothing, "answers an empty list";
     EnablePim = "/pimd/enable", Async, Refused, "no multicast routing";
     DisablePim = "/pimd/disable", Async, Nothing, "there is none";
     PimRoutes = "/pimd/route", Async, Nothing, "answers an empty list";
+    Metrics = "/metrics", Text, Full, "for Prometheus; see below for the names";
 }
 
 impl Endpoint {
@@ -172,6 +175,7 @@ impl Endpoint {
             let transport = match endpoint.transport() {
                 Transport::Sync => "sync",
                 Transport::Async => "async",
+                Transport::Text => "text",
             };
             format!(
                 "| `{}` | {transport} | {} | {} |\n",

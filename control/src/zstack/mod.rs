@@ -8,7 +8,9 @@
 //! compares), so that the order of pushes, repeated pushes and lost callbacks make no difference.
 
 pub mod body;
+mod direct;
 mod endpoint;
+mod metrics;
 mod router;
 pub mod server;
 
@@ -149,6 +151,8 @@ pub struct Settings {
     pub version: String,
     /// Where certificates are kept.
     pub certificates: PathBuf,
+    /// Whether hosts can be taught direct paths: `gateway.zsnp` is there.
+    pub has_zsnp: bool,
     /// How long it must be quiet after the last push that follows `/init`, before what was restored and not pushed again goes.
     pub quiet: Duration,
 }

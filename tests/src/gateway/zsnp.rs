@@ -53,6 +53,11 @@ impl Gateway {
         self.control.set_zsnp_identity(Identity { keys: keys(), sender });
     }
 
+    /// Whether hosts may carry packets from a network to an address past the gateway.
+    pub fn allows_direct(&self, net: &str, destination: Ipv4Addr) -> bool {
+        self.control.compiled().judge(self.net_id(net), destination).is_ok()
+    }
+
     /// The agent of a host on the underlay.
     pub fn agent(&self, host: &str) -> Agent {
         let host = self.stranger("underlay", host, None);

@@ -1,10 +1,18 @@
 //! Where router agents of a test put their documents: beside those of an operator.
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tidegate_control::{
     config::{self, Id},
+    show::{Filter, Table},
     zstack::{
         Change, Documents, Memory, PublicNetwork, Router, Settings,
         server::{Agent, Commit, Limits, Sink},
@@ -25,6 +33,8 @@ pub struct Site {
     memory: watch::Sender<BTreeMap<Id, String>>,
     /// A permit for each commit; a test may take them away.
     pub gate: Semaphore,
+    /// What the gateway shows, by table: a list of rows as JSON. Nothing where a test has put nothing.
+    pub shown: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Site {
@@ -35,7 +45,13 @@ impl Site {
     pub fn new(operator: &str) -> Arc<Site> {
         let operator = serde_saphyr::from_str(operator).expect("YAML");
         let (documents, memory) = (watch::Sender::new(Documents::new()), watch::Sender::new(BTreeMap::new()));
-        Arc::new(Site { operator, documents, memory, gate: Semaphore::new(Semaphore::MAX_PERMITS) })
+        Arc::new(Site {
+            operator,
+            documents,
+            memory,
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            shown: Mutex::default(),
+        })
     }
 
     /// The whole configuration as it is now.
@@ -105,6 +121,15 @@ impl Sink for Site {
             .map(|(key, body)| (key.clone(), body.clone()))
             .collect()
     }
+
+    fn show(
+        &self,
+        table: Table,
+        _: Filter,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        let shown = self.shown.lock().expect("no panic").get(table.name()).cloned();
+        Box::pin(async move { Ok(shown.unwrap_or_else(|| "[]".to_owned())) })
+    }
 }
 
 /// The agent `r1` of VPC router `red`, with a NIC for management and one on the public network `public`.
@@ -131,6 +156,7 @@ pub fn settings(quiet: Duration) -> Settings {
         nics: serde_json::from_value(nics).expect("NICs"),
         version: "5.2.0.0".into(),
         certificates: "/var/lib/tidegate/zstack".into(),
+        has_zsnp: true,
         quiet,
     }
 }

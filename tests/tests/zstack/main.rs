@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+mod figures;
 mod hostile;
 mod packets;
 mod transport;
@@ -22,6 +23,7 @@ const GUEST: &str = "00:00:5e:00:53:02";
 const OPERATOR: &str = "
 gateway:
   workers: [1]
+  zsnp: { keys: /etc/tidegate/zsnp.keys }
   ports:
     - { id: underlay, device: mem0, mtu: 1550, mac: '02:00:00:00:00:01', addresses: [172.31.0.1/16], gateway: 172.31.255.254 }
     - { id: wan, device: mem2, mac: '02:00:00:00:00:03' }

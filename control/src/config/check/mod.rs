@@ -48,7 +48,7 @@ pub(super) fn check(raw: &RawConfig, found: Found, replaced: HashSet<String>) ->
     let public_networks = public::check(&raw.public_networks, &ports, &mut links, &mut report);
     let has_zsnp = raw.gateway.as_ref().is_some_and(|gateway| gateway.zsnp.is_some());
     let vpcs = routers(&raw.vpc_routers, has_zsnp, &mut report);
-    let networks = network::Check { vpcs: &vpcs, pools: &pools, ports: &ports, links: &mut links };
+    let networks = network::Check { vpcs: &vpcs, pools: &pools, ports: &ports, links: &mut links, has_zsnp };
     let networks = networks.check(&raw.vpc_networks, &mut report);
     let routes = route::Tables::new(raw, &public_networks, &vpcs).check(&raw.routes, &mut report);
     let services = vip::Check::new(&public_networks, &vpcs, &networks).check(raw, &mut report);
@@ -106,11 +106,8 @@ fn routers(raw: &[RawVpcRouter], has_zsnp: bool, report: &mut Report) -> Known<V
         |raw| raw.id.as_deref(),
         report,
         |at, id, raw, report| {
+            network::check_zsnp(at, raw.distributed_routing, has_zsnp, report);
             let distributed_routing = raw.distributed_routing.unwrap_or_default();
-            if distributed_routing && !has_zsnp {
-                let what = "needs `gateway.zsnp`, by which hosts are taught direct paths";
-                report.add(at, "distributed_routing", "true", what, "add it, give false or remove the key");
-            }
             if let Some(default) = &raw.security_default {
                 for (key, policy) in [("ingress", &default.ingress), ("egress", &default.egress)] {
                     if let Some(policy) = policy.as_deref().filter(|policy| *policy != "allow") {

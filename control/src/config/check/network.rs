@@ -14,12 +14,22 @@ use crate::config::{
 /// What VXLAN over IPv4 puts around an inner IP packet: inner Ethernet 14, VXLAN 8, UDP 8, outer IPv4 20 (RFC 7348 §5).
 pub const VXLAN_OVERHEAD: u16 = 14 + 8 + 8 + 20;
 
+/// Direct paths need a protocol by which hosts are taught.
+pub(super) fn check_zsnp(at: At<'_>, wanted: Option<bool>, has_zsnp: bool, report: &mut Report) {
+    if wanted == Some(true) && !has_zsnp {
+        let what = "needs `gateway.zsnp`, by which hosts are taught direct paths";
+        report.add(at, "distributed_routing", "true", what, "add it, give false or remove the key");
+    }
+}
+
 /// What networks refer to.
 pub(super) struct Check<'a> {
     pub(super) vpcs: &'a Known<Vpc>,
     pub(super) pools: &'a Known<VxlanPool>,
     pub(super) ports: &'a Known<Port>,
     pub(super) links: &'a mut Links,
+    /// Whether direct paths can be taught.
+    pub(super) has_zsnp: bool,
 }
 
 impl Check<'_> {
@@ -40,6 +50,8 @@ impl Check<'_> {
                 let ip_ranges = ip_ranges(at, raw, cidr, report);
                 let link = self.link(at, raw, &mut vnis, report);
                 let (link, mtu) = link?;
+                let distributed_routing = raw.distributed_routing;
+                check_zsnp(at, distributed_routing, self.has_zsnp, report);
                 Some(VpcNetwork {
                     id: id?,
                     vpc: vpc?.id.clone(),
@@ -48,6 +60,7 @@ impl Check<'_> {
                     ip_ranges,
                     link,
                     mtu,
+                    distributed_routing,
                 })
             },
         );

@@ -90,7 +90,11 @@ impl Work<'_> {
                 self.wait(Service::Nic, &nic.mac, "has no IPv4 address, and IPv6 is not served yet");
             } else if nic.category == "Private" {
                 match network(nic, self.settings) {
-                    Ok(body) => {
+                    Ok(mut body) => {
+                        if let Some(on) = self.state.distributed_routing {
+                            // Where the operator has taken `gateway.zsnp` away since, the network must not fail.
+                            body["distributed_routing"] = (on && self.settings.has_zsnp).into();
+                        }
                         _ = self.put(Kind::VpcNetwork, &format!("net-{}", nic.mac.replace(':', "")), body)
                     }
                     Err(why) => self.wait(Service::Nic, &nic.mac, why),

@@ -89,6 +89,15 @@ pub struct Object {
     pub status: Status,
 }
 
+/// What was pushed, as far as it has figures.
+pub(in crate::zstack) struct Pushed<'a> {
+    /// By the ids of their documents.
+    pub(in crate::zstack) vips: Vec<(String, &'a body::Vip)>,
+    pub(in crate::zstack) listeners: Vec<&'a body::Listener>,
+    /// Whether hosts shall learn direct paths.
+    pub(in crate::zstack) distributed_routing: bool,
+}
+
 /// When what is provisional goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Quiet {
@@ -191,6 +200,19 @@ impl Router {
         Memory(Arc::clone(&self.state))
     }
 
+    /// What was pushed, for whoever tells the manager how that goes.
+    pub(in crate::zstack) fn pushed(&self) -> Pushed<'_> {
+        let State { vips, listeners, distributed_routing, .. } = &*self.state;
+        Pushed {
+            vips: vips
+                .iter()
+                .map(|(address, vip)| (self.settings.name(&format!("vip-{address}")), vip))
+                .collect(),
+            listeners: listeners.values().collect(),
+            distributed_routing: distributed_routing.unwrap_or_default() && self.settings.has_zsnp,
+        }
+    }
+
     /// What it is.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -220,6 +242,9 @@ impl Router {
             Endpoint::Type => json!({ "success": true, "error": "", "isVyos": true }),
             Endpoint::Test => json!({ "success": true, "error": "", "zvrVersion": self.settings.version }),
             Endpoint::GetRoutes => json!({ "rawRoutes": zebra::routes(&self.state) }),
+            Endpoint::DistributedRouting if !self.settings.has_zsnp && body["enabled"] == true => {
+                return Err("hosts cannot be taught direct paths: `gateway.zsnp` is not configured".into());
+            }
             _ => match endpoint.serving() {
                 Serving::Nothing => nothing(endpoint),
                 Serving::Refused => return Err(unserved(endpoint)),
@@ -294,7 +319,8 @@ impl Endpoint {
     /// Whether it is a part of what a reconnect sends again.
     fn is_push(self) -> bool {
         let kept = matches!(self.serving(), Serving::Full | Serving::Kept | Serving::Empty);
-        let asks = matches!(self, Endpoint::Init | Endpoint::Ping | Endpoint::GetRoutes);
+        use Endpoint as E;
+        let asks = matches!(self, E::Init | E::Ping | E::GetRoutes | E::ZsnStatus | E::ZsnConnections);
         kept && !asks && self.transport() == Transport::Async
     }
 }
@@ -308,9 +334,6 @@ fn nothing(endpoint: Endpoint) -> Value {
         E::GetIpsecLog => json!({ "ipsecLog": "" }),
         E::GetFirewall => json!({ "refs": [] }),
         E::SyncHa => json!({ "haStatus": "NoHa" }),
-        E::DistributedRouting => json!({ "enabled": "false" }),
-        E::ZsnStatus => json!({ "rawStatus": "" }),
-        E::ZsnConnections => json!({ "rawConnections": "{}" }),
         E::CountFlowMeter => json!({ "counters": [] }),
         E::PimRoutes => json!({ "routes": [] }),
         _ => body::success(),
@@ -332,7 +355,6 @@ fn asks_for_nothing(endpoint: Endpoint, body: &Value) -> bool {
         E::CreateIpsec | E::SyncIpsec | E::UpdateIpsec => empty(&body["infos"]),
         E::ApplyFirewallRules => empty(&body["refs"]),
         E::ApplyRuleSetChanges => empty(&body["refs"]) && empty(&body["newRules"]),
-        E::DistributedRouting => body["enabled"] != true,
         E::RefreshFlowMeter => empty(&body["flowMeterInfor"]["collectors"]),
         _ => false,
     }

@@ -12,9 +12,10 @@ use super::{
 use crate::zstack::{
     Endpoint,
     body::{
-        self, Certificate, Certificates, ChangeDefaultNic, DhcpEntries, DhcpServer, DhcpServers, Dns,
-        DnsServer, Eip, Eips, Listener, Listeners, Nic, Nics, OneEip, OneSnat, PortForward, PortForwards,
-        RemovedSnats, Route, Routes, Snat, SnatServiceState, SyncSnats, VipQos, VipQosSettings, Vips, VpcDns,
+        self, Certificate, Certificates, ChangeDefaultNic, DhcpEntries, DhcpServer, DhcpServers,
+        DistributedRouting, Dns, DnsServer, Eip, Eips, Listener, Listeners, Nic, Nics, OneEip, OneSnat,
+        PortForward, PortForwards, RemovedSnats, Route, Routes, Snat, SnatServiceState, SyncSnats, VipQos,
+        VipQosSettings, Vips, VpcDns,
     },
 };
 
@@ -72,6 +73,7 @@ pub(super) fn push(state: &mut State, endpoint: Endpoint, body: &Value) -> Resul
         E::RemoveDns => remove_dns(state, &read(body)?),
         E::SetVpcDns => set_vpc_dns(state, &read(body)?)?,
         E::SyncRoutes => sync_routes(state, read(body)?)?,
+        E::DistributedRouting => return Ok(switch_direct(state, &read(body)?)),
         _ => {}
     }
     if state.len() > OBJECTS_MAX {
@@ -180,6 +182,12 @@ fn remove_vips(state: &mut State, Vips { vips }: &Vips) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Answers with a string, as the stock agent does.
+fn switch_direct(state: &mut State, DistributedRouting { enabled }: &DistributedRouting) -> Value {
+    state.distributed_routing = Some(*enabled);
+    json!({ "enabled": enabled.to_string() })
 }
 
 fn qos_key(vip: &str, port: i64) -> String {

@@ -148,6 +148,8 @@ pub(super) struct State {
     pub(super) removed: BTreeSet<String>,
     /// By which the default route leaves, if that was said.
     pub(super) default_nic: Option<Nic>,
+    /// Whether hosts shall learn direct paths, if that was said.
+    pub(super) distributed_routing: Option<bool>,
     /// By address.
     pub(super) vips: Shelf<Vip>,
     /// By the MACs of both NICs.
@@ -177,6 +179,7 @@ macro_rules! services {
             nics: _,
             removed: _,
             default_nic: _,
+            distributed_routing: _,
             vips,
             snats,
             port_forwards,

@@ -20,6 +20,7 @@ use crate::{
 };
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What an asynchronous command is answered at once: the empty string of JSON.
 const ACCEPTED: &str = "\"\"";
@@ -98,6 +99,10 @@ async fn accept(agent: &Agent, request: Request<Incoming>) -> Result<(Answer, Op
         let why = format!("no plugin registered the path {path}\n");
         return Err(Refused(StatusCode::NOT_FOUND, why));
     };
+    if endpoint.transport() == Transport::Text {
+        let page = agent.metrics().await.map_err(|why| Refused(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+        return Ok((respond(StatusCode::OK, PROMETHEUS, page), None));
+    }
     if endpoint.transport() == Transport::Sync {
         let (body, _room) = read(agent, endpoint, request).await?;
         let reply = agent.carry_out(endpoint, body).await;

@@ -6,6 +6,7 @@
 
 mod callback;
 mod event;
+mod figures;
 mod http;
 
 use std::{
@@ -35,7 +36,11 @@ use super::{
     body::{self, BadBody},
     difference,
 };
-use crate::{clients::Clients, config::Id};
+use crate::{
+    clients::Clients,
+    config::Id,
+    show::{Filter, Table},
+};
 
 /// Between two looks whether what was restored has to go.
 const TICK: Duration = Duration::from_secs(1);
@@ -108,6 +113,16 @@ pub trait Sink: Send + Sync + 'static {
 
     /// The documents of an agent that are there now.
     fn documents(&self, agent: &Id) -> Documents;
+
+    /// The rows of a table, as `tidegate show --json` has them.
+    ///
+    /// # Errors
+    /// What is wrong with the filter.
+    fn show(
+        &self,
+        table: Table,
+        filter: Filter,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 }
 
 /// A router agent that serves.
@@ -124,6 +139,8 @@ pub struct Agent {
     callbacks: Arc<Semaphore>,
     /// KiB of bodies.
     bodies: Arc<Semaphore>,
+    /// The last page of metrics, and when it was made. One is made at a time.
+    page: Turn<Option<(Instant, String)>>,
     counts: Counts,
 }
 
@@ -147,6 +164,7 @@ impl Agent {
             prompt: permits(limits.commands),
             callbacks: permits(limits.callbacks),
             bodies: permits(limits.bodies.div_ceil(1024)),
+            page: Turn::default(),
             counts: Counts::default(),
         }
     }
@@ -251,6 +269,9 @@ impl Agent {
 
     /// Commands that are prompt go beside all others.
     async fn reply(&self, endpoint: Endpoint, bytes: Vec<u8>) -> Value {
+        if let Endpoint::ZsnStatus | Endpoint::ZsnConnections = endpoint {
+            return self.direct_paths(endpoint).await;
+        }
         if endpoint.is_prompt() {
             return match body::parse(&bytes) {
                 Ok(body) => self.router().handle(endpoint, &body, self.now()).reply,

@@ -25,6 +25,7 @@ pub(super) const SECOND: &str = "00:00:5e:00:53:03";
 const SITE: &str = "
 gateway:
   workers: [1]
+  zsnp: { keys: /etc/tidegate/zsnp.keys }
   ports:
     - { id: underlay, device: net_null0, mtu: 1600, addresses: [172.31.0.1/16] }
     - { id: wan, device: net_null1 }
@@ -60,6 +61,7 @@ pub(super) fn settings() -> Settings {
         nics: serde_json::from_value(bootstrap).unwrap(),
         version: "5.2.0.0".into(),
         certificates: "/var/lib/tidegate/certificates".into(),
+        has_zsnp: true,
         quiet: Duration::from_secs(60),
     }
 }

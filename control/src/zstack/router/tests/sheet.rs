@@ -252,7 +252,6 @@ fn what_is_not_built_says_so_unless_it_asks_for_nothing() {
             json!({ "areaInfos": [], "networkInfos": [] }),
         ),
         ("/fw/apply/rule", json!({ "refs": [{ "mac": GUEST }] }), json!({ "refs": [] })),
-        ("/zsn/dr", json!({ "enabled": true }), json!({ "enabled": false })),
         (
             "/flowmeter/refresh",
             json!({ "flowMeterInfor": { "collectors": [{ "server": "192.0.2.9" }] } }),
@@ -270,6 +269,33 @@ fn what_is_not_built_says_so_unless_it_asks_for_nothing() {
 }
 
 #[test]
+fn the_switch_for_direct_paths_is_that_of_all_networks() {
+    let mut bench = Bench::with_network();
+    let switches = |bench: &Bench| {
+        let networks = bench.router.documents().iter().filter(|((kind, _), _)| *kind == Kind::VpcNetwork);
+        networks.map(|(_, body)| body["distributed_routing"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(switches(&bench), [Value::Null], "what the VPC router says holds until the manager speaks");
+    for on in [true, false, true] {
+        let reply = bench.send("/zsn/dr", json!({ "enabled": on })).reply;
+        assert_eq!(reply, json!({ "enabled": on.to_string() }), "a string");
+        assert_eq!(switches(&bench), [json!(on)]);
+    }
+    // A network that comes later has it too, and so it is after a restart.
+    bench.ok("/configurenic", json!({ "nics": [nic(SECOND, "192.0.2.193", 3102)] }));
+    assert_eq!(switches(&bench), [json!(true), json!(true)]);
+    bench.holds();
+    let restarted = Router::new(settings(), bench.router.memory());
+    assert_eq!(restarted.documents(), bench.router.documents());
+    // Where hosts cannot be taught, nothing fails but the command.
+    let without = Settings { has_zsnp: false, ..settings() };
+    let mut without = Bench { router: Router::new(without, bench.router.memory()), now: bench.now };
+    assert_eq!(switches(&without), [json!(false), json!(false)]);
+    assert!(without.refused("/zsn/dr", json!({ "enabled": true })).contains("gateway.zsnp"));
+    without.ok("/zsn/dr", json!({ "enabled": false }));
+}
+
+#[test]
 fn replies_have_the_types_that_managers_read() {
     let mut bench = Bench::new();
     assert_eq!(
@@ -277,7 +303,6 @@ fn replies_have_the_types_that_managers_read() {
         json!({ "enabled": "false" }),
         "a string"
     );
-    assert_eq!(bench.send("/zsn/connections", json!({})).reply, json!({ "rawConnections": "{}" }));
     assert_eq!(bench.send("/syncVpcRouterHa", json!({})).reply, json!({ "haStatus": "NoHa" }));
     assert_eq!(bench.send("/type", json!({ "uuid": "u" })).reply["isVyos"], true);
     assert_eq!(bench.send("/test", json!({})).reply["zvrVersion"], "5.2.0.0");
