@@ -2,6 +2,7 @@
 
 use crate::{
     MESSAGE_BYTES_MAX,
+    codes::codes,
     key::KeyId,
     receiver::Refusal,
     types::{SenderId, Transaction, VpcTag},
@@ -16,61 +17,27 @@ pub const HEADER_BYTES: usize = 48;
 /// Length of the tag at the end, in bytes: HMAC-SHA-256, cut to 128 bits (RFC 2104 §5).
 pub const TAG_BYTES: usize = 16;
 
-/// What a message is. The number is its type on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// Gateway to a VM's address: is there an agent on your host?
-    Locate = 1,
-    /// Its answer.
-    Here = 2,
-    /// Gateway to a host: go there directly.
-    Shortcut = 3,
-    /// Host to gateway: done, or why not.
-    Ack = 4,
-    /// No longer.
-    Withdraw = 5,
-    /// Source host to destination host: does this path work?
-    Probe = 6,
-    /// Its answer.
-    ProbeReply = 7,
-    /// Host to gateway: these are in use.
-    Renew = 8,
-    /// Host and gateway, every 10 s.
-    Hello = 9,
-}
-
-impl Kind {
-    /// All of them, by number.
-    pub const ALL: [Kind; 9] = [
-        Kind::Locate,
-        Kind::Here,
-        Kind::Shortcut,
-        Kind::Ack,
-        Kind::Withdraw,
-        Kind::Probe,
-        Kind::ProbeReply,
-        Kind::Renew,
-        Kind::Hello,
-    ];
-
-    fn of(raw: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as u8 == raw)
-    }
-
-    /// Its name in logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Kind::Locate => "locate",
-            Kind::Here => "here",
-            Kind::Shortcut => "shortcut",
-            Kind::Ack => "ack",
-            Kind::Withdraw => "withdraw",
-            Kind::Probe => "probe",
-            Kind::ProbeReply => "probe_reply",
-            Kind::Renew => "renew",
-            Kind::Hello => "hello",
-        }
+codes! {
+    /// What a message is. The number is its type on the wire.
+    Kind {
+        /// Gateway to a VM's address: is there an agent on your host?
+        Locate = 1, "locate";
+        /// Its answer.
+        Here = 2, "here";
+        /// Gateway to a host: go there directly.
+        Shortcut = 3, "shortcut";
+        /// Host to gateway: done, or why not.
+        Ack = 4, "ack";
+        /// No longer.
+        Withdraw = 5, "withdraw";
+        /// Source host to destination host: does this path work?
+        Probe = 6, "probe";
+        /// Its answer.
+        ProbeReply = 7, "probe_reply";
+        /// Host to gateway: these are in use.
+        Renew = 8, "renew";
+        /// Host and gateway, every 10 s.
+        Hello = 9, "hello";
     }
 }
 
@@ -123,7 +90,7 @@ impl Header {
             return Err(Refusal::Malformed);
         }
         Ok(Header {
-            kind: Kind::of(bytes[5]).ok_or(Refusal::Malformed)?,
+            kind: bytes[5].try_into()?,
             key: KeyId(short(bytes, 8)),
             vpc: VpcTag(short(bytes, 12)),
             sender: SenderId(long(bytes, 16)),

@@ -9,6 +9,7 @@
 //! `docs/zsnp.md` is the protocol. Every byte that comes in is untrusted until its tag was verified, and checked after that, too.
 //! No I/O but two small files ([`Keyring::load`], [`Sender::start`]), no clock, no allocation beyond a message.
 
+mod codes;
 mod header;
 mod key;
 mod message;

@@ -3,52 +3,27 @@
 use std::collections::HashMap;
 
 use crate::{
-    HEADER_BYTES, TAG_BYTES, header::Header, key::Keyring, message::Message, types::SenderId, window::Window,
+    HEADER_BYTES, TAG_BYTES, codes::codes, header::Header, key::Keyring, message::Message, types::SenderId,
+    window::Window,
 };
 
-/// Why a message was dropped. Nothing is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Refusal {
-    /// Of a version that we do not speak.
-    Version,
-    /// Not a message: too short, too long, or with fields that cannot be.
-    Malformed,
-    /// Made with a key that is not valid here.
-    UnknownKey,
-    /// The tag is not that of the bytes: forged, or changed on the way.
-    BadTag,
-    /// Of a life of its sender before the one that we know.
-    OldEpoch,
-    /// Taken before, or too far behind its sender's last ones.
-    Replayed,
-    /// Has something that we do not know and must not ignore.
-    UnknownTlv,
-}
-
-impl Refusal {
-    /// All of them, in order.
-    pub const ALL: [Refusal; 7] = [
-        Refusal::Version,
-        Refusal::Malformed,
-        Refusal::UnknownKey,
-        Refusal::BadTag,
-        Refusal::OldEpoch,
-        Refusal::Replayed,
-        Refusal::UnknownTlv,
-    ];
-
-    /// Its name in logs and metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Refusal::Version => "version",
-            Refusal::Malformed => "malformed",
-            Refusal::UnknownKey => "unknown_key",
-            Refusal::BadTag => "bad_tag",
-            Refusal::OldEpoch => "old_epoch",
-            Refusal::Replayed => "replayed",
-            Refusal::UnknownTlv => "unknown_tlv",
-        }
+codes! {
+    /// Why a message was dropped. Nothing is answered.
+    Refusal {
+        /// Of a version that we do not speak.
+        Version = 0, "version";
+        /// Not a message: too short, too long, or with fields that cannot be.
+        Malformed = 1, "malformed";
+        /// Made with a key that is not valid here.
+        UnknownKey = 2, "unknown_key";
+        /// The tag is not that of the bytes: forged, or changed on the way.
+        BadTag = 3, "bad_tag";
+        /// Of a life of its sender before the one that we know.
+        OldEpoch = 4, "old_epoch";
+        /// Taken before, or too far behind its sender's last ones.
+        Replayed = 5, "replayed";
+        /// Has something that we do not know and must not ignore.
+        UnknownTlv = 6, "unknown_tlv";
     }
 }
 

@@ -1,8 +1,6 @@
 //! The TLVs of one message, taken out one by one by what the message must have.
 
-use std::net::Ipv4Addr;
-
-use super::{Capabilities, Match, Scope};
+use super::Capabilities;
 use crate::{
     receiver::Refusal,
     tlv::{self, KNOWN, Reader, Value, is_critical},
@@ -66,25 +64,6 @@ impl<'a> Fields<'a> {
     pub(super) fn capabilities(&mut self) -> Result<Capabilities, Refusal> {
         let bits = self.at_most_one(tlv::CAPABILITIES, Value::u32)?;
         Ok(Capabilities(bits.unwrap_or_default()))
-    }
-
-    /// Takes the scope of a WITHDRAW: exactly one.
-    pub(super) fn scope(&mut self) -> Result<Scope, Refusal> {
-        let towards = |value: &mut Value<'a>| -> Result<_, Refusal> {
-            let (vni, destination): (_, Ipv4Addr) = (value.vni()?, value.address()?);
-            Ok(Scope::Towards { vni, destination })
-        };
-        let scopes = [
-            self.at_most_one(tlv::MATCH, Match::read)?.map(Scope::One),
-            self.at_most_one(tlv::ALL_OF_VNI, Value::vni)?.map(Scope::Vni),
-            self.at_most_one(tlv::ALL_OF_VPC, |_| Ok(Scope::Vpc))?,
-            self.at_most_one(tlv::TOWARDS, towards)?,
-        ];
-        let mut scopes = scopes.into_iter().flatten();
-        match (scopes.next(), scopes.next()) {
-            (Some(scope), None) => Ok(scope),
-            _ => Err(Refusal::Malformed),
-        }
     }
 
     /// Nothing critical may be left: what was not asked for would be ignored.
