@@ -8,11 +8,15 @@
 //! | held | about 10 minutes: idle |
 //! | active | 30 s without RENEW: idle; policy, move, switch: WITHDRAW, idle |
 //!
+//! WITHDRAW is said until its host acknowledges it (`withdrawals.rs`).
+//!
 //! No message that offers a path is sent without asking the policy first ([`Machine::shortcut`]).
 
 mod answer;
 mod bounds;
+mod end;
 mod recheck;
+mod withdrawals;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -23,9 +27,9 @@ use tidegate_fastpath::{
     limit::RateLimit,
     types::{Nanos, NetId, VrfId},
 };
-use tidegate_zsnp::{Action, Match, Message, Scope, Shortcut, Station, Transaction, VpcTag, WithdrawReason};
+use tidegate_zsnp::{Action, Match, Message, Shortcut, Station, Transaction, VpcTag};
 
-use self::bounds::Bounds;
+use self::{bounds::Bounds, withdrawals::Withdrawals};
 use super::{
     Settings, Sighting, ZsnpEvent,
     pair::{Asked, Offer, Pair, PairKey, Phase, State, Why},
@@ -91,6 +95,8 @@ pub struct Said {
 #[derive(Debug)]
 pub struct Machine {
     lifetime_s: u32,
+    /// The longest that was ever configured: hosts may still have such.
+    longest_s: u32,
     hold_off: Nanos,
     pairs: HashMap<PairKey, Pair>,
     bounds: Bounds,
@@ -98,6 +104,7 @@ pub struct Machine {
     timers: BTreeSet<(Nanos, PairKey)>,
     /// Open questions.
     asking: HashMap<Transaction, PairKey>,
+    withdrawals: Withdrawals,
     by_destination: HashMap<Ipv4Addr, Vec<PairKey>>,
     in_phase: HashMap<Phase, usize>,
     peers: Peers,
@@ -115,11 +122,13 @@ impl Machine {
     pub fn new(settings: Option<&Settings>, seed: u64) -> Machine {
         let mut machine = Machine {
             lifetime_s: 1,
+            longest_s: 1,
             hold_off: Nanos(0),
             pairs: HashMap::new(),
             bounds: Bounds::default(),
             timers: BTreeSet::new(),
             asking: HashMap::new(),
+            withdrawals: Withdrawals::default(),
             by_destination: HashMap::new(),
             in_phase: HashMap::new(),
             peers: Peers::default(),
@@ -138,6 +147,7 @@ impl Machine {
     pub fn configure(&mut self, settings: Option<&Settings>) {
         let Some(settings) = settings else { return };
         self.lifetime_s = settings.lifetime_s;
+        self.longest_s = self.longest_s.max(settings.lifetime_s);
         self.hold_off = Nanos::from_ms(u64::from(settings.hold_off_s) * 1000);
         self.bounds.set(settings);
         self.locates = RateLimit::new(settings.locates_per_second, (settings.locates_per_second / 10).max(1));
@@ -180,6 +190,7 @@ impl Machine {
             self.timers.remove(&(at, key));
             self.due(now, site, key);
         }
+        self.withdraw_again(now);
         if now.0 >= self.peers_looked.0 + PEERS_LOOK.0 {
             self.peers_looked = now;
             self.peers.forget(now);
@@ -221,6 +232,9 @@ impl Machine {
             Ok(leg) => leg,
             Err(why) => return self.rest(now, key, Some(Why::Forbidden(why))),
         };
+        if self.is_withdrawing(site, key) {
+            return self.rest(now, key, Some(Why::Withdrawing));
+        }
         if site.place(leg.egress, key.destination).is_none() {
             self.orders.push_back(Order::Resolve(leg.egress, key.destination));
             return self.rest(now, key, Some(Why::Unresolved));
@@ -264,6 +278,10 @@ impl Machine {
             Ok(offer) => offer,
             Err(why) => return self.end(now, key, why),
         };
+        if self.withdrawals.waits_for(key.host, offer.vpc) {
+            return self.rest(now, key, Some(Why::Withdrawing));
+        }
+        self.withdrawals.overtaken(key.host, offer.shortcut.matches);
         let Some(vm) = self.pairs.get(&key).map(|pair| pair.vm) else { return };
         let message = Message::Shortcut(offer.shortcut);
         let said = Said { vpc: offer.vpc, transaction: asked.transaction, message };
@@ -293,6 +311,11 @@ impl Machine {
         Ok(Offer { shortcut, egress: leg.egress, vpc: source.vpc, via: source.vtep, at: now })
     }
 
+    /// Whether the host has yet to forget what it was told of this VPC before.
+    fn is_withdrawing(&self, site: &impl Site, key: PairKey) -> bool {
+        site.wire(key.source).is_some_and(|wire| self.withdrawals.waits_for(key.host, wire.vpc))
+    }
+
     /// The host has installed it.
     fn activate(&mut self, now: Nanos, key: PairKey, offer: Offer) {
         // A host may have heard it a little later than we said it.
@@ -307,66 +330,6 @@ impl Machine {
     fn watch(&mut self, key: PairKey, state: State, now: Nanos) {
         let until = if let State::Active(_, until) = state { until } else { now };
         self.go(key, state, Some(Nanos(until.0.min(now.0 + LOOK.0))), now);
-    }
-
-    // ---- the way back ------------------------------------------------------------------------------------------------
-
-    /// Nobody answered.
-    fn no_agent(&mut self, now: Nanos, key: PairKey) {
-        let why = match self.pairs.get(&key).map(|pair| pair.state) {
-            Some(State::Locating(_)) => Why::NoAgentThere,
-            Some(State::Offering(_, offer)) => {
-                // It may have heard us all the same.
-                let transaction = self.transaction();
-                let scope = Scope::One(offer.shortcut.matches);
-                self.withdraw(offer.via, key.host, offer.vpc, transaction, scope, WithdrawReason::Policy);
-                Why::NoAgentHere
-            }
-            Some(State::Idle | State::Held | State::Active(..)) | None => return,
-        };
-        self.hold(now, key, why, self.hold_off);
-    }
-
-    /// Idle, and nobody is asked for a while, give or take a tenth.
-    fn hold(&mut self, now: Nanos, key: PairKey, why: Why, about: Nanos) {
-        let jitter = self.next_random() % (about.0 / 5).max(1);
-        let until = Nanos(now.0 + about.0 - about.0 / 10 + jitter);
-        if let Some(pair) = self.pairs.get_mut(&key) {
-            pair.why = Some(why);
-        }
-        self.go(key, State::Held, Some(until), now);
-    }
-
-    /// Idle; the host, where it has something of us, is told so.
-    fn end(&mut self, now: Nanos, key: PairKey, why: Why) {
-        if let Some(offer) = self.pairs.get(&key).and_then(Pair::offer) {
-            let scope = Scope::One(offer.shortcut.matches);
-            let transaction = self.transaction();
-            self.withdraw(offer.via, key.host, offer.vpc, transaction, scope, reason_of(why));
-        }
-        self.rest(now, key, Some(why));
-    }
-
-    /// Idle.
-    fn rest(&mut self, now: Nanos, key: PairKey, why: Option<Why>) {
-        if let Some(pair) = self.pairs.get_mut(&key) {
-            pair.why = why.or(pair.why);
-        }
-        self.go(key, State::Idle, Some(Nanos(now.0 + IDLE_KEPT.0)), now);
-    }
-
-    fn withdraw(
-        &mut self,
-        from: Ipv4Addr,
-        to: Ipv4Addr,
-        vpc: VpcTag,
-        transaction: Transaction,
-        scope: Scope,
-        reason: WithdrawReason,
-    ) {
-        let said = Said { vpc, transaction, message: Message::Withdraw { scope, reason } };
-        self.orders.push_back(Order::Underlay { from, to, said });
-        self.count(ZsnpEvent::Withdraw);
     }
 
     // ---- pairs -------------------------------------------------------------------------------------------------------
@@ -494,27 +457,10 @@ impl Machine {
 
 /// When a question is asked again.
 fn retry(now: Nanos, asked: Asked) -> Nanos {
-    Nanos(now.0 + (RETRY.0 << asked.tries.saturating_sub(1).min(8)))
+    Nanos(now.0 + retry_after(asked.tries).0)
 }
 
-/// As a host is told.
-fn reason_of(why: Why) -> WithdrawReason {
-    match why {
-        Why::Forbidden(Forbidden::SwitchedOff) => WithdrawReason::SwitchedOff,
-        Why::Forbidden(
-            Forbidden::Gone
-            | Forbidden::OtherUnderlay
-            | Forbidden::SameNetwork
-            | Forbidden::NotConnected
-            | Forbidden::Translated
-            | Forbidden::Limited,
-        ) => WithdrawReason::Policy,
-        Why::Moved | Why::Unresolved => WithdrawReason::Moved,
-        Why::NoAgentThere
-        | Why::NoAgentHere
-        | Why::Refused(_)
-        | Why::TableFull
-        | Why::LocateLimit
-        | Why::Unused => WithdrawReason::Policy,
-    }
+/// How long the answer to this try is waited for.
+fn retry_after(tries: u32) -> Nanos {
+    Nanos(RETRY.0 << tries.saturating_sub(1).min(8))
 }

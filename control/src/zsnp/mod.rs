@@ -28,7 +28,7 @@ use tidegate_zsnp::{Keyring, Receiver, Refusals, Sender};
 
 use self::{carriage::Payload, scan::Scan};
 pub use self::{
-    machine::{Machine, Order},
+    machine::{Machine, Order, Said},
     pair::{Pair, PairKey, Phase, Why},
     peer::{Peer, Share},
     site::{Place, Site, Wire},
@@ -44,6 +44,12 @@ tidegate_fastpath::reasons! {
         Shortcut = "shortcut",
         /// WITHDRAW messages sent.
         Withdraw = "withdraw",
+        /// Of these, those that were said before and not acknowledged.
+        WithdrawAgain = "withdraw_again",
+        /// WITHDRAWs that nobody acknowledged until all they could take away had ended.
+        WithdrawUnanswered = "withdraw_unanswered",
+        /// WITHDRAWs said once only: as many as there may be pairs wait for their ACK.
+        WithdrawFull = "withdraw_full",
         /// HELLO messages answered.
         Hello = "hello",
         /// Hosts that said that they have the destination.

@@ -119,6 +119,8 @@ pub enum Why {
     TableFull,
     /// Too many are asked at once.
     LocateLimit,
+    /// The source's host has yet to forget what it was told before.
+    Withdrawing,
     /// The destination has moved.
     Moved,
     /// Nobody renewed the shortcut: it was not used.
@@ -140,6 +142,7 @@ impl Why {
             Why::Refused(RefusedWhy::NotFresh) => "the host has not heard a fresh HELLO",
             Why::TableFull => "the host's table is full",
             Why::LocateLimit => "too many LOCATEs at once",
+            Why::Withdrawing => "the host has not acknowledged a WITHDRAW",
             Why::Moved => "the destination moved",
             Why::Unused => "not used any more",
         }

@@ -8,7 +8,7 @@ use tidegate_zsnp::{
     WithdrawReason,
 };
 
-use super::{Machine, Order, Said, TABLE_FULL_HELD, reason_of, retry};
+use super::{Machine, Order, Said, TABLE_FULL_HELD, end::reason_of, retry, withdrawals::Withdrawal};
 use crate::zsnp::{
     ZsnpEvent,
     pair::{Asked, PairKey, State, Why},
@@ -88,9 +88,12 @@ impl Machine {
 
     /// How an offer went.
     fn ack(&mut self, now: Nanos, line: Line, status: Status) {
+        if status == Status::Removed && self.withdrawals.answered(line.transaction, line.from) {
+            return;
+        }
         let (key, asked, offer) = match self.open(line.transaction) {
             Some((key, State::Offering(asked, offer))) if key.host == line.from => (key, asked, offer),
-            // Of a WITHDRAW, or of the SHORTCUT that answered a RENEW.
+            // Of what answered a RENEW, or of a WITHDRAW that was said twice.
             None if matches!(status, Status::Installed | Status::Removed) => return,
             _ => return self.count(ZsnpEvent::Stray),
         };
@@ -128,9 +131,10 @@ impl Machine {
     /// A shortcut was used. What we do not know of, a gateway before us has offered: it goes on if the policy allows it.
     fn renew(&mut self, now: Nanos, site: &impl Site, line: Line, hit: &Hit) {
         let m = hit.matches;
+        // Said once: the next RENEW meets it again.
         let refuse = |machine: &mut Machine, reason| {
-            let scope = Scope::One(m);
-            machine.withdraw(line.to, line.from, VpcTag::default(), line.transaction, scope, reason);
+            let (via, host, vpc, scope) = (line.to, line.from, VpcTag::default(), Scope::One(m));
+            machine.say_withdraw(line.transaction, Withdrawal { via, host, vpc, scope, reason });
         };
         let Some(source) = site.network(line.to, m.vni, m.gateway_mac) else {
             return refuse(self, WithdrawReason::Policy);
@@ -149,6 +153,9 @@ impl Machine {
                 return self.rest_if_known(now, key, why);
             }
         };
+        if self.withdrawals.waits_for(key.host, offer.vpc) {
+            return refuse(self, WithdrawReason::SwitchedOff);
+        }
         match self.pairs.get(&key).and_then(|pair| pair.offer()) {
             Some(known) if known.shortcut.action != offer.shortcut.action => {
                 refuse(self, WithdrawReason::Moved);
@@ -168,6 +175,7 @@ impl Machine {
                 self.count(ZsnpEvent::Adopted);
             }
         }
+        self.withdrawals.overtaken(key.host, m);
         self.add_up(key, hit);
         let at = self.pairs.get(&key).and_then(|pair| pair.offer()).map_or(now, |known| known.at);
         self.activate(now, key, super::Offer { at, ..offer });

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use tidegate_fastpath::types::{Nanos, NetId};
 use tidegate_zsnp::{Scope, VpcTag, WithdrawReason};
 
-use super::Machine;
+use super::{Machine, withdrawals::Withdrawal};
 use crate::{
     compile::Forbidden,
     zsnp::{
@@ -35,8 +35,8 @@ impl Machine {
             }
         }
         for (via, host, vpc) in switched.into_keys() {
-            let transaction = self.transaction();
-            self.withdraw(via, host, vpc, transaction, Scope::Vpc, WithdrawReason::SwitchedOff);
+            let (scope, reason) = (Scope::Vpc, WithdrawReason::SwitchedOff);
+            self.withdraw(now, Withdrawal { via, host, vpc, scope, reason });
         }
     }
 
@@ -74,13 +74,14 @@ impl Machine {
         }
     }
 
-    /// The gateway stops, and all shortcuts with it.
+    /// The gateway stops, and all shortcuts with it. Each host is told once: nobody is there to say it again.
     pub fn stop(&mut self) {
         let offers = self.pairs.iter().filter_map(|(key, pair)| Some((key.host, pair.offer()?)));
         let hosts: BTreeMap<_, ()> = offers.map(|(host, offer)| ((offer.via, host, offer.vpc), ())).collect();
         for (via, host, vpc) in hosts.into_keys() {
             let transaction = self.transaction();
-            self.withdraw(via, host, vpc, transaction, Scope::Vpc, WithdrawReason::Shutdown);
+            let (scope, reason) = (Scope::Vpc, WithdrawReason::Shutdown);
+            self.say_withdraw(transaction, Withdrawal { via, host, vpc, scope, reason });
         }
     }
 }

@@ -81,6 +81,7 @@ impl Play {
             "ack" => {
                 let status = match rest[1] {
                     "installed" => Status::Installed,
+                    "removed" => Status::Removed,
                     "full" => Status::TableFull,
                     "stale" => Status::Refused(RefusedWhy::NotFresh),
                     _ => Status::Refused(RefusedWhy::Policy),
