@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tidegate_agent::cli::{self, Cli};
+use tidegate_agent::cli;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse())
+    cli::run(std::env::args_os())
 }

@@ -1,8 +1,9 @@
 //! The command line of `tidegate-agent`.
 
 mod show;
+mod words;
 
-use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,7 +19,7 @@ use crate::{
 /// The host end of ZSNP: east-west traffic goes host to host
 #[derive(Debug, Parser)]
 #[command(name = "tidegate-agent", version)]
-pub struct Cli {
+struct Cli {
     /// Status socket of the agent
     #[arg(long, global = true, value_name = "PATH", default_value = "/run/tidegate-agent/agent.sock")]
     socket: PathBuf,
@@ -82,6 +83,10 @@ struct RunArgs {
     /// Serve no metrics
     #[arg(long)]
     no_metrics: bool,
+    /// Loopback address for the local API of a ZStack host (`/`, `/conn`, `/enable`, `/disable`; usually 127.0.0.1:7274); any
+    /// user of this host can switch shortcuts by it
+    #[arg(long, value_name = "ADDRESS")]
+    local_api: Option<SocketAddr>,
 }
 
 /// What can be shown.
@@ -97,8 +102,15 @@ enum What {
     Counters,
 }
 
-/// Runs a command.
-pub fn run(cli: Cli) -> ExitCode {
+/// Runs what the words of a command line say, the program's name first.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match words::settle(words) {
+        Ok(words) => Cli::parse_from(words),
+        Err(why) => {
+            eprintln!("tidegate: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process keeps the first logger.
@@ -136,6 +148,7 @@ fn options(args: RunArgs, socket: PathBuf) -> Options {
         state: args.state,
         socket,
         metrics: (!args.no_metrics).then_some(args.metrics),
+        local_api: args.local_api,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use tidegate_zsnp::{
-    Authentic, Capabilities, Message, RefusedWhy, Scope, Shortcut, Station, Status, Transaction, Vni, VpcTag,
-    WithdrawReason,
+    Authentic, Capabilities, Match, Message, RefusedWhy, Scope, Shortcut, Station, Status, Transaction, Vni,
+    VpcTag, WithdrawReason,
 };
 
 use super::{
@@ -115,6 +115,9 @@ impl Agent {
             }
             return self.refuse(asked, RefusedWhy::NotFresh);
         }
+        if !self.on {
+            return self.refuse(asked, RefusedWhy::Policy);
+        }
         let Some(uplink) = self.view.networks.get(&shortcut.matches.vni).copied() else {
             return self.refuse(asked, RefusedWhy::UnknownVni);
         };
@@ -168,6 +171,13 @@ impl Agent {
         counts: Counts<'_>,
     ) {
         let pair = grant.pair();
+        if !self.view.networks.contains_key(&pair.vni) {
+            // Gone while its host was asked.
+            return self.refuse(
+                &Asked { local, from: grant.gateway.vtep, vpc: grant.vpc, transaction },
+                RefusedWhy::UnknownVni,
+            );
+        }
         let slot = self.table.get(pair).map(|held| held.slot);
         let other = |held: &&Held| held.grant.action != grant.action || held.grant.matches != grant.matches;
         // What leads elsewhere now begins to count anew.
@@ -207,21 +217,30 @@ impl Agent {
         if self.gateways.heard_ns(header.sender).is_some() {
             self.gateways.heard(header.sender, asked.from, asked.local, now);
         }
-        let granted =
-            |held: &Held| held.grant.gateway.sender == header.sender || held.grant.gateway.vtep == asked.from;
+        let of_pair = |matches: Match| Pair { vni: matches.vni, address: matches.destination };
+        let covers = |grant: &Grant| {
+            let granted = grant.gateway.sender == header.sender || grant.gateway.vtep == asked.from;
+            match scope {
+                Scope::One(matches) => granted && grant.pair() == of_pair(matches),
+                Scope::Vni(vni) => granted && grant.matches.vni == vni,
+                Scope::Vpc => granted && grant.vpc == header.vpc,
+                // The host where they lead may say so, too, but no other.
+                Scope::Towards { vni, destination } => {
+                    let there = grant.action.vni == vni && grant.matches.destination == destination;
+                    there && (granted || grant.action.vtep == asked.from)
+                }
+            }
+        };
         let pairs = match scope {
             Scope::One(matches) => {
-                let pair = Pair { vni: matches.vni, address: matches.destination };
-                self.table.get(pair).filter(|held| granted(held)).map(|_| pair).into_iter().collect()
+                let held = self.table.get(of_pair(matches)).filter(|held| covers(&held.grant));
+                held.map(|held| held.grant.pair()).into_iter().collect()
             }
-            Scope::Vni(vni) => self.table.pairs(|held| held.grant.matches.vni == vni && granted(held)),
-            Scope::Vpc => self.table.pairs(|held| held.grant.vpc == header.vpc && granted(held)),
-            // The host where they lead may say so, too, but no other.
-            Scope::Towards { vni, destination } => self.table.pairs(|held| {
-                let there = held.grant.action.vni == vni && held.grant.matches.destination == destination;
-                there && (granted(held) || held.grant.action.vtep == asked.from)
-            }),
+            _ => self.table.pairs(|held| covers(&held.grant)),
         };
+        for path in self.paths.values_mut() {
+            path.waiting.retain(|waiting| !covers(&waiting.grant));
+        }
         self.withdraw(pairs, reason, counts);
         // Hosts do not wait for an answer.
         if !matches!(scope, Scope::Towards { .. }) || self.gateways.heard_ns(header.sender).is_some() {
@@ -298,6 +317,17 @@ impl Agent {
         }
     }
 
+    /// The operator of this host wants shortcuts, or none.
+    pub(super) fn switch(&mut self, on: bool, counts: Counts<'_>) {
+        self.on = on;
+        if !on {
+            for path in self.paths.values_mut() {
+                path.waiting.clear();
+            }
+            self.withdraw(self.table.pairs(|_| true), WithdrawReason::SwitchedOff, counts);
+        }
+    }
+
     /// The host has changed.
     pub(super) fn take_view(&mut self, view: View, counts: Counts<'_>, now: u64) {
         let before = std::mem::replace(&mut self.view, view);
@@ -328,6 +358,9 @@ impl Agent {
         }
         let same = |vni| before.networks.get(&vni) == self.view.networks.get(&vni);
         let gone = self.table.pairs(|held| !same(held.grant.matches.vni));
+        for path in self.paths.values_mut() {
+            path.waiting.retain(|waiting| same(waiting.grant.matches.vni));
+        }
         for pair in gone {
             self.remove(pair, counts);
         }

@@ -104,6 +104,8 @@ pub enum Input<'a> {
         /// The interface that leads there.
         out: Option<u32>,
     },
+    /// Whether the operator of this host wants shortcuts.
+    Switch(bool),
     /// Time has passed.
     Tick,
 }

@@ -5,7 +5,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use tidegate_zsnp::{Message, Receiver, Refusals, Sender, Transaction, VpcTag, WithdrawReason};
+use tidegate_zsnp::{Authentic, Message, Receiver, Refusals, Sender, Transaction, VpcTag, WithdrawReason};
 
 use super::{
     Askers, Counts, Input, Located, Note, Output, Settings, View, own_vteps,
@@ -49,6 +49,8 @@ pub struct Totals {
 #[derive(Debug)]
 pub struct Agent {
     pub(super) settings: Settings,
+    /// Whether the operator wants shortcuts.
+    pub(super) on: bool,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     pub(super) view: View,
@@ -67,6 +69,7 @@ impl Agent {
         Agent {
             table: Table::new(settings.limits),
             settings,
+            on: true,
             sender,
             receiver: Receiver::new(SENDERS_MAX),
             view: View::default(),
@@ -84,12 +87,12 @@ impl Agent {
         match input {
             Input::View(view) => self.take_view(view, counts, now),
             Input::Overlay { vni, from, payload } => {
-                if let Ok(it) = self.receiver.open(&self.settings.keys, payload) {
+                if let Some(it) = self.open(payload) {
                     self.overlay(vni, from, &it, now, counts);
                 }
             }
             Input::Underlay { from, to, payload } => {
-                if let Ok(it) = self.receiver.open(&self.settings.keys, payload) {
+                if let Some(it) = self.open(payload) {
                     self.underlay((from, to), &it, now, counts);
                 }
             }
@@ -99,8 +102,18 @@ impl Agent {
                 }
             }
             Input::Route { vtep, out } => self.take_route(vtep, out, counts, now),
+            Input::Switch(on) => self.switch(on, counts),
             Input::Tick => self.tick(now, counts),
         }
+    }
+
+    /// What is authentic. A WITHDRAW overtakes what its sender wrote before it, whatever becomes of it here.
+    fn open(&mut self, payload: &[u8]) -> Option<Authentic> {
+        let it = self.receiver.open(&self.settings.keys, payload).ok()?;
+        if matches!(it.message, Message::Withdraw { .. }) {
+            self.gateways.withdrew(&it.header);
+        }
+        Some(it)
     }
 
     /// The next thing to do.
@@ -117,6 +130,11 @@ impl Agent {
     /// Takes other keys; those of before are no longer valid unless they are among them.
     pub fn rekey(&mut self, keys: tidegate_zsnp::Keyring) {
         self.settings.keys = keys;
+    }
+
+    /// Whether the operator wants shortcuts.
+    pub fn is_on(&self) -> bool {
+        self.on
     }
 
     /// The shortcuts.

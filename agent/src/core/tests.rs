@@ -243,3 +243,42 @@ fn twenty_thousand_shortcuts_are_renewed_in_messages_that_fit() {
     world.pass(30 * S);
     assert!(world.kernel.is_empty());
 }
+
+#[test]
+fn a_shortcut_that_comes_after_the_withdraw_that_was_written_after_it_is_not_acted_on() {
+    let mut world = World::trusted();
+    let shortcut = world.sealed(&Message::Shortcut(grant(30)));
+    world.overlay(Message::Withdraw { scope: Scope::Vpc, reason: WithdrawReason::SwitchedOff });
+    world.overlay_bytes(&shortcut);
+    assert!(world.kernel.is_empty());
+    assert_eq!(world.acks().last(), Some(&Status::Refused(RefusedWhy::NotFresh)));
+    world.offer(grant(30));
+    assert_eq!(world.kernel.len(), 1, "what is written later counts");
+}
+
+#[test]
+fn a_shortcut_that_waits_for_its_host_can_be_withdrawn() {
+    let mut world = World::trusted();
+    world.alive.remove(&OTHER);
+    let mut other = grant(30);
+    other.action.vtep = OTHER;
+    world.offer(other);
+    world.overlay(Message::Withdraw { scope: Scope::One(other.matches), reason: WithdrawReason::Policy });
+    world.alive.insert(OTHER);
+    world.pass(2 * S);
+    assert!(world.kernel.is_empty(), "its host answers, but nobody wants it any more");
+}
+
+#[test]
+fn an_operator_who_wants_no_shortcuts_has_none() {
+    let mut world = World::trusted();
+    world.offer(grant(30));
+    assert_eq!(world.kernel.len(), 1);
+    world.input(Input::Switch(false));
+    assert!(world.kernel.is_empty());
+    world.offer(grant(30));
+    assert_eq!(world.acks(), [Status::Refused(RefusedWhy::Policy)]);
+    world.input(Input::Switch(true));
+    world.offer(grant(30));
+    assert_eq!(world.kernel.len(), 1);
+}

@@ -80,6 +80,14 @@ impl Gateways {
         }
     }
 
+    /// A gateway has withdrawn something: a SHORTCUT that it wrote before that and that comes after it would bring it back.
+    pub(super) fn withdrew(&mut self, header: &Header) {
+        let fresh = self.0.get_mut(&header.sender).and_then(|peer| peer.fresh.as_mut());
+        if let Some((_, since)) = fresh.filter(|(epoch, _)| *epoch == header.epoch) {
+            *since = (*since).max(header.sequence);
+        }
+    }
+
     /// A question to a gateway that is not trusted yet, unless one is under way.
     pub(super) fn ask(&mut self, sender: SenderId, now: u64) -> Option<(Peer, Transaction)> {
         let peer = self.0.get_mut(&sender)?;

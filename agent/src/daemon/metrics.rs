@@ -70,3 +70,60 @@ fn render(snapshot: &Snapshot) -> Result<String> {
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
     Ok(String::from_utf8(text)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        fs,
+        io::Write,
+        net::Ipv4Addr,
+        process::{Command, Stdio},
+    };
+
+    use tidegate_zsnp::{Keyring, Sender, SenderId};
+
+    use super::*;
+    use crate::{
+        bpf::Count,
+        core::{Agent, Limits, Settings},
+        daemon::{PathRow, snapshot::counters},
+    };
+
+    const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus/tidegate-agent.rules.yml");
+
+    /// What an agent serves that has just found another host.
+    fn scraped() -> String {
+        let keys = Keyring::parse(&format!("7 {}", "ab".repeat(32))).unwrap();
+        let limits = Limits { shortcuts_max: 1, per_vpc_max: 1, per_vm_max: 1 };
+        let agent = Agent::new(Settings { keys, limits, grace_ns: 0 }, Sender::new(SenderId(1), 1));
+        let vtep = Ipv4Addr::new(10, 172, 11, 12);
+        let state = "up".to_owned();
+        let path =
+            PathRow { vtep, state, since_s: 1, rtt_us: 90, jitter_us: 9, loss_permille: 1, shortcuts: 0 };
+        let counters = counters(&agent, |_| Count::default(), |_| Count::default(), 0);
+        let snapshot = Snapshot { enabled: true, paths: vec![path], counters, ..Snapshot::default() };
+        render(&snapshot).unwrap()
+    }
+
+    #[test]
+    fn alert_rules_name_metrics_that_exist() {
+        let text = scraped();
+        let has: HashSet<&str> = text.lines().filter_map(|line| line.split([' ', '{']).next()).collect();
+        let rules = fs::read_to_string(RULES).unwrap();
+        let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let used: Vec<_> = words.filter(|word| word.starts_with("tidegate_agent_")).collect();
+        assert!(!used.is_empty());
+        let missing: Vec<_> = used.iter().filter(|name| !has.contains(*name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn promtool_has_no_complaint() {
+        let tool = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn();
+        let Ok(mut tool) = tool else { return eprintln!("skipped: promtool is not installed") };
+        tool.stdin.take().unwrap().write_all(scraped().as_bytes()).unwrap();
+        assert!(tool.wait().unwrap().success());
+        assert!(Command::new("promtool").args(["check", "rules", RULES]).status().unwrap().success());
+    }
+}

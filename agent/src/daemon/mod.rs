@@ -2,6 +2,7 @@
 
 mod attach;
 mod frame;
+mod local;
 mod metrics;
 mod privilege;
 mod raw;
@@ -41,4 +42,6 @@ pub struct Options {
     pub socket: PathBuf,
     /// Where metrics are served; nowhere if `None`.
     pub metrics: Option<SocketAddr>,
+    /// Where the local API is served; nowhere if `None`.
+    pub local_api: Option<SocketAddr>,
 }

@@ -20,7 +20,7 @@ use super::{
     Options,
     attach::Follower,
     frame::Frame,
-    metrics,
+    local, metrics,
     privilege::{self, KEPT},
     raw::Raw,
     ready::Ready,
@@ -65,7 +65,10 @@ pub async fn run(options: Options) -> Result<()> {
     let (asks, mut asked) = mpsc::channel(16);
     status::serve(&options.socket, asks.clone())?;
     if let Some(address) = options.metrics {
-        metrics::serve(address, asks).await?;
+        metrics::serve(address, asks.clone()).await?;
+    }
+    if let Some(address) = options.local_api {
+        local::serve(address, asks).await?;
     }
     privilege::drop_all_but_kept().context("capabilities cannot be given back")?;
     info!(kept = ?KEPT, "the agent runs");
@@ -90,7 +93,7 @@ pub async fn run(options: Options) -> Result<()> {
                 ready?;
                 rim.messages();
             }
-            Some(ask) = asked.recv() => rim.answer(ask),
+            Some(ask) = asked.recv() => rim.answer(ask).await,
             () = nap => rim.input(Input::Tick),
         }
     }
@@ -270,9 +273,17 @@ impl Rim {
         }
     }
 
-    fn answer(&self, ask: Ask) {
+    async fn answer(&mut self, ask: Ask) {
         // Who asked may be gone.
-        let _ = ask.send(self.snapshot());
+        match ask {
+            Ask::Snapshot(answer) => _ = answer.send(self.snapshot()),
+            Ask::Switch(on, answer) => {
+                info!(on, "shortcuts of this host were switched");
+                self.input(Input::Switch(on));
+                self.settle().await;
+                let _ = answer.send(());
+            }
+        }
     }
 
     fn snapshot(&self) -> Snapshot {

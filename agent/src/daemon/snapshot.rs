@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_zsnp::Refusal;
 
 use crate::{
-    bpf::{Programs, Stat},
+    bpf::{Count, Programs, Stat},
     core::{Agent, Health},
     host::Inventory,
 };
@@ -14,6 +14,8 @@ use crate::{
 /// Everything that is told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
+    /// Whether shortcuts are wanted on this host.
+    pub enabled: bool,
     /// Shortcuts, by network and destination.
     pub shortcuts: Vec<ShortcutRow>,
     /// Ways to other hosts.
@@ -91,6 +93,7 @@ pub struct DeviceRow {
 pub(super) fn take(agent: &Agent, programs: &Programs, host: &Inventory, unsent: u64, now: u64) -> Snapshot {
     let since = |then: u64| now.saturating_sub(then) / 1_000_000_000;
     Snapshot {
+        enabled: agent.is_on(),
         shortcuts: shortcuts(agent, programs, now),
         paths: agent
             .paths()
@@ -109,7 +112,10 @@ pub(super) fn take(agent: &Agent, programs: &Programs, host: &Inventory, unsent:
             .collect(),
         devices: devices(host),
         gateways: agent.gateways().map(|(vtep, heard)| (vtep, since(heard))).collect(),
-        counters: counters(agent, programs, unsent),
+        counters: {
+            let count = |slot| programs.count(slot).unwrap_or_default();
+            counters(agent, count, |stat| programs.stat(stat).unwrap_or_default(), unsent)
+        },
     }
 }
 
@@ -166,7 +172,13 @@ pub(crate) fn planned(host: &Inventory) -> Vec<DeviceRow> {
     devices(host)
 }
 
-fn counters(agent: &Agent, programs: &Programs, unsent: u64) -> BTreeMap<String, u64> {
+/// What the agent, its shortcuts and its programs have counted.
+pub(super) fn counters(
+    agent: &Agent,
+    of_slot: impl Fn(u32) -> Count,
+    of_programs: impl Fn(Stat) -> Count,
+    unsent: u64,
+) -> BTreeMap<String, u64> {
     let totals = agent.totals();
     let mut all: BTreeMap<String, u64> = [
         ("shortcuts_installed", totals.installed),
@@ -183,13 +195,13 @@ fn counters(agent: &Agent, programs: &Programs, unsent: u64) -> BTreeMap<String,
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .into();
-    let direct = agent.table().iter().map(|held| programs.count(held.slot).unwrap_or_default());
+    let direct = agent.table().iter().map(|held| of_slot(held.slot));
     let (packets, bytes) = direct
         .fold((totals.past.packets, totals.past.bytes), |(p, b), count| (p + count.packets, b + count.bytes));
     all.insert("direct_sent_packets".into(), packets);
     all.insert("direct_sent_bytes".into(), bytes);
     for stat in Stat::ALL {
-        let count = programs.stat(stat).unwrap_or_default();
+        let count = of_programs(stat);
         all.insert(format!("{}_packets", stat.label()), count.packets);
         all.insert(format!("{}_bytes", stat.label()), count.bytes);
     }

@@ -12,12 +12,25 @@ use tokio::{
 use super::snapshot::Snapshot;
 
 /// A question to the loop.
-pub(super) type Ask = oneshot::Sender<Snapshot>;
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// What there is.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Whether shortcuts are wanted on this host.
+    Switch(bool, oneshot::Sender<()>),
+}
 
 /// Asks the loop.
 pub(super) async fn snapshot(asks: &mpsc::Sender<Ask>) -> Option<Snapshot> {
     let (ask, answer) = oneshot::channel();
-    asks.send(ask).await.ok()?;
+    asks.send(Ask::Snapshot(ask)).await.ok()?;
+    answer.await.ok()
+}
+
+/// Has the loop take shortcuts, or no longer; returns when it is so.
+pub(super) async fn switch(asks: &mpsc::Sender<Ask>, on: bool) -> Option<()> {
+    let (ask, answer) = oneshot::channel();
+    asks.send(Ask::Switch(on, ask)).await.ok()?;
     answer.await.ok()
 }
 

@@ -34,6 +34,8 @@ pub struct Link {
 pub enum Kind {
     /// A bridge.
     Bridge,
+    /// What ports of Open vSwitch's kernel path are plugged into, whatever their bridge there.
+    OpenVswitch,
     /// A tunnel device.
     Vxlan(Vxlan),
     /// A tap or veth: what VMs and containers are plugged in by.
@@ -91,6 +93,10 @@ pub enum Change {
 pub enum Ignored {
     /// Neither tap nor veth.
     NoVm,
+    /// A VXLAN device that is no port of a bridge.
+    NoBridge,
+    /// A port of Open vSwitch.
+    OpenVswitch,
     /// Its bridge has no VXLAN device.
     NoTunnel,
     /// Its bridge has more than one VXLAN device.
@@ -107,7 +113,11 @@ impl fmt::Display for Ignored {
             Ignored::NoVm => "neither tap nor veth",
             Ignored::NoTunnel => "its bridge has no VXLAN device",
             Ignored::ManyTunnels => "its bridge has more than one VXLAN device",
-            Ignored::External => "a VXLAN device for many networks (external) is not supported",
+            Ignored::NoBridge => "a VXLAN device that is no port of a bridge",
+            Ignored::OpenVswitch => "a port of Open vSwitch, whose flows say what becomes of its frames",
+            Ignored::External => {
+                "its VXLAN device is for many networks (external): it does not say which one a frame is of"
+            }
             Ignored::NoAddress => "its tunnel end has no IPv4 address",
         })
     }
@@ -213,8 +223,17 @@ impl Inventory {
                 bridges.entry(bridge).or_default().push(link);
             }
         }
-        let (mut networks, mut ignored) = (BTreeMap::new(), BTreeMap::new());
+        let (mut networks, mut ignored) = (BTreeMap::new(), self.off_bridges());
         for (bridge, ports) in bridges {
+            match self.links.get(&bridge).map(|link| &link.kind) {
+                Some(Kind::Bridge) | None => {}
+                Some(Kind::OpenVswitch) => {
+                    ignored.extend(ports.iter().map(|link| (link.index, Ignored::OpenVswitch)));
+                    continue;
+                }
+                // A bond, a VRF: what is below it is no port of a network.
+                Some(Kind::Vxlan(_) | Kind::Vm | Kind::Other) => continue,
+            }
             let (vms, others) = ports.iter().partition::<Vec<&Link>, _>(|link| link.kind == Kind::Vm);
             let (tunnels, others) =
                 others.into_iter().partition::<Vec<&Link>, _>(|link| matches!(link.kind, Kind::Vxlan(_)));
@@ -235,6 +254,16 @@ impl Inventory {
             ignored.extend(vms.iter().chain(&tunnels).map(|link| (link.index, why)));
         }
         (networks, ignored)
+    }
+
+    /// VXLAN devices that are no port of a bridge.
+    fn off_bridges(&self) -> BTreeMap<u32, Ignored> {
+        let why = |link: &Link| match &link.kind {
+            Kind::Vxlan(vxlan) if vxlan.vni == 0 => Some((link.index, Ignored::External)),
+            Kind::Vxlan(_) => Some((link.index, Ignored::NoBridge)),
+            _ => None,
+        };
+        self.links.values().filter(|link| link.bridge.is_none()).filter_map(why).collect()
     }
 
     /// What programs must know of a VXLAN device, and the largest IP packet of a VM that fits.
@@ -332,7 +361,11 @@ mod tests {
             (link(3, "vx222", vxlan(0), Some(2)), 4, Ignored::External),
             (link(3, "vx222", vxlan(222), None), 4, Ignored::NoTunnel),
             (link(3, "vx222", vxlan(222), Some(2)), 5, Ignored::NoVm),
+            (link(3, "vx222", vxlan(222), None), 3, Ignored::NoBridge),
+            (link(3, "vx222", vxlan(0), None), 3, Ignored::External),
+            (link(3, "vx222", vxlan(222), Some(2)), 5, Ignored::NoVm),
             (Change::AddressGone(1, VTEP), 4, Ignored::NoAddress),
+            (link(2, "ovs-system", Kind::OpenVswitch, None), 4, Ignored::OpenVswitch),
         ] {
             host.apply(change);
             assert_eq!(host.networks().1.get(&port), Some(&why));

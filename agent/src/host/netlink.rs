@@ -135,6 +135,7 @@ fn kind(info: &[LinkInfo]) -> Option<Kind> {
     for info in info {
         match info {
             LinkInfo::Kind(InfoKind::Bridge) => found = Some(Kind::Bridge),
+            LinkInfo::Kind(InfoKind::Other(kind)) if kind == "openvswitch" => found = Some(Kind::OpenVswitch),
             LinkInfo::Kind(InfoKind::Veth | InfoKind::Tun) => found = Some(Kind::Vm),
             LinkInfo::Data(InfoData::Vxlan(data)) => found = Some(Kind::Vxlan(vxlan(data))),
             _ => {}
