@@ -28,6 +28,8 @@ use crate::{
 
 /// Longest wait for an answer; a reload waits for workers.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Where a gateway listens.
+const SOCKET: &str = "/run/tidegate/control.sock";
 /// Largest answer, in bytes.
 const ANSWER_MAX: usize = 1 << 30;
 
@@ -35,7 +37,7 @@ const ANSWER_MAX: usize = 1 << 30;
 #[derive(Debug, Args)]
 pub(super) struct To {
     /// Control socket of the gateway to talk to
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/tidegate/control.sock")]
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
     /// A gateway elsewhere, by an address of its gateway.api: https://HOST:PORT
     #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
@@ -52,6 +54,13 @@ pub(super) struct To {
     /// PEM file of its key
     #[arg(long, global = true, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+}
+
+impl To {
+    /// Whether it is the gateway of this host, at its usual place.
+    pub(super) fn is_local(&self) -> bool {
+        self.server.is_none() && self.socket == Path::new(SOCKET)
+    }
 }
 
 /// The way to one gateway.

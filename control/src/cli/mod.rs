@@ -1,5 +1,6 @@
 //! The command line. What a command does is in the module of its noun; here is what can be said.
 
+mod agent;
 mod agents;
 mod client;
 mod desired;
@@ -38,6 +39,11 @@ enum Command {
     ///
     /// SIGHUP reads the configuration again. The log goes to standard error; TIDEGATE_LOG sets how much (info).
     Run(RunArgs),
+    /// The host agent of distributed routing, on compute hosts
+    ///
+    /// A program of its own, `tidegate-agent`, which needs no DPDK: a host has it alone, and this command where both are.
+    /// What it can do: `tidegate agent help`, docs/agent.md.
+    Agent(agent::AgentArgs),
     /// Check a configuration file: print all problems and exit with 1 if there are any
     Check {
         /// The file
@@ -193,6 +199,10 @@ pub fn run(cli: Cli) -> ExitCode {
             log::init(args.log_format);
             daemon::run(&daemon::Options { config: args.config, fresh: args.fresh })
         }
+        Command::Agent(_) if !cli.to.is_local() => {
+            Err(anyhow::anyhow!("an agent is asked on its own host: give its options behind its command"))
+        }
+        Command::Agent(args) => Err(agent::become_agent(args)),
         Command::Check { file } => check(&file),
         Command::Token(args) => token::token(&args),
         Command::Doctor => return doctor::run(),
@@ -224,9 +234,12 @@ fn ask(client: &Client, command: Command) -> Result<()> {
         Command::Rollback(args) => desired::rollback(client, &args),
         Command::Confirm => desired::confirm(client),
         Command::Show(args) => show(client, args),
-        Command::Run(_) | Command::Check { .. } | Command::Token(_) | Command::Doctor | Command::Version => {
-            Ok(())
-        }
+        Command::Run(_)
+        | Command::Agent(_)
+        | Command::Check { .. }
+        | Command::Token(_)
+        | Command::Doctor
+        | Command::Version => Ok(()),
     }
 }
 
