@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidegate_fastpath::reason::{DropReason, Event, PuntReason};
-use tidegate_tests::fuzz::{TARGETS, counted};
+use tidegate_tests::fuzz::{Reached, TARGETS, counted, shortcuts_reached};
 
 #[test]
 fn every_input_of_the_corpora_holds() {
@@ -36,6 +36,15 @@ fn the_corpus_of_the_pipeline_leads_to_every_way_out() {
         missing.retain(|label| !counted.contains(label));
     }
     assert_eq!(missing, BTreeSet::from(OUT_OF_REACH));
+}
+
+#[test]
+fn the_corpus_of_shortcuts_leads_to_every_end_of_one() {
+    let all = corpus("shortcuts").into_iter().map(|(_, input)| shortcuts_reached(&input));
+    let Reached { installed, withdrawn, expired, unreachable, prolonged, moved, again, refused } =
+        all.fold(Reached::default(), Reached::and);
+    let counts = [installed, withdrawn, expired, unreachable, prolonged, moved, again, refused];
+    assert!(!counts.contains(&0), "{counts:?}");
 }
 
 /// Names and inputs, in order.

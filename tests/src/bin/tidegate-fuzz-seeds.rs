@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tidegate_tests::{
-    fuzz::{zsnp_seeds, zstack_seeds},
+    fuzz::{shortcuts_seeds, zsnp_seeds, zstack_seeds},
     gateway::{Gateway, HOST1, SITE, Station},
     packet,
 };
@@ -305,6 +305,9 @@ fn main() -> Result<()> {
     }
     for (at, seed) in zsnp_seeds().iter().enumerate() {
         save("zsnp", at, seed)?;
+    }
+    for (at, seed) in shortcuts_seeds().iter().enumerate() {
+        save("shortcuts", at, seed)?;
     }
     for (at, seed) in zstack_seeds().iter().enumerate() {
         save("zstack", at, seed.as_bytes())?;

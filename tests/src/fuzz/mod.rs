@@ -6,6 +6,7 @@
 //! | [`parse`] | a port and a frame | no panic; what is accepted reads the same with `etherparse` |
 //! | [`pipeline`](fn@pipeline) | frames, time, injected packets, reloads, troubles (see `script.rs`) | no panic; books balance; every frame sent is well-formed; every buffer comes back; the gateway recovers |
 //! | [`config`] | a document | no panic; what is accepted compiles |
+//! | [`shortcuts`](fn@shortcuts) | what happens in a small town with both ends of ZSNP and a bad network (see `shortcuts/`) | no panic; what a host has was allowed, was not taken back, and ends in time |
 //! | [`transaction`](fn@transaction) | steps upon the site's objects | no panic; what is accepted compiles, settles the same anew, and can be taken back |
 //! | [`rest`](fn@rest) | a request to the REST API: method and path, a blank line, a body | no panic; what is refused changes nothing and says why as a problem document; what is written can be read and written again |
 //! | [`zsnp`](fn@zsnp) | messages for a ZSNP receiver | no panic; each is taken once or counted as refused; what is taken can be said again |
@@ -17,6 +18,7 @@ mod mend;
 mod rest;
 mod say;
 mod script;
+mod shortcuts;
 mod transaction;
 mod world;
 mod zsnp;
@@ -42,6 +44,7 @@ pub use self::{
     frame::check,
     lives::{counted, pipeline},
     rest::rest,
+    shortcuts::{Reached, seeds as shortcuts_seeds, shortcuts, shortcuts_reached},
     transaction::transaction,
     zsnp::{seeds as zsnp_seeds, zsnp},
     zstack::{seeds as zstack_seeds, zstack},
@@ -52,12 +55,13 @@ use crate::gateway::SITE;
 pub type Target = fn(&[u8]);
 
 /// All targets.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("parse", parse),
     ("pipeline", pipeline),
     ("config", config),
     ("transaction", transaction),
     ("rest", rest),
+    ("shortcuts", shortcuts),
     ("zsnp", zsnp),
     ("zstack", zstack),
 ];

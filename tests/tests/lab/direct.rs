@@ -88,3 +88,42 @@ fn programs_carry_ping_tcp_and_udp_from_host_to_host() {
     drop(forth);
     assert!(ping(web.netns(), app.address(), "-c 1").unwrap().silent(), "gone with its owner");
 }
+
+#[test]
+fn dry_run_names_what_gets_no_program_and_why() {
+    let Some(lab) = super::lab() else { return };
+    let gateway = match tidegate_tests::lab::gateway::binary() {
+        Ok(binary) => binary,
+        Err(why) => return super::skip(&why).unwrap_or_default(),
+    };
+    let host = lab.netns("host").unwrap();
+    host.ip("link add br1 type bridge\n\
+             link add vx1 type vxlan external dstport 4789\n\
+             link set vx1 master br1\n\
+             link add vm-1 type veth peer name vm-1p\n\
+             link set vm-1 master br1\n\
+             link add br2 type bridge\n\
+             link add vx2 type vxlan id 222 local 10.172.11.11 dstport 8472\n\
+             link set vx2 master br2\n\
+             link add vm-2 type veth peer name vm-2p\n\
+             link set vm-2 master br2\n\
+             link add vx3 type vxlan external dstport 4790")
+        .unwrap();
+    let devices = |program: &std::path::Path, words: &str| {
+        let mut command = host.command(&program.display().to_string());
+        let out = command.args(words.split(' ')).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let text = devices(&gateway, "agent --dry-run");
+    let line =
+        |device: &str| text.lines().find(|line| line.trim_start().starts_with(device)).unwrap().to_owned();
+    for device in ["vx1", "vm-1", "vx3"] {
+        assert!(line(device).contains("many networks (external)"), "{text}");
+    }
+    assert!(line("vm-2").contains("vm_ingress") && line("vx2").contains("vxlan_ingress"), "{text}");
+    assert!(text.contains("Nothing was attached."));
+    let agent = tidegate_tests::lab::agent::binary().unwrap();
+    assert_eq!(devices(&agent, "run --dry-run"), text, "both names lead to the same");
+    eprintln!("{text}");
+}

@@ -28,6 +28,7 @@ mod rest;
 mod workers;
 mod zsnp;
 mod zsnp_ends;
+mod zsnp_kill;
 mod zstack;
 
 use serde_json::Value;

@@ -197,7 +197,7 @@ fn without_a_gateway_what_runs_goes_on() {
 }
 
 /// The longest pause between answers that `ping -D` printed, in s.
-fn longest_pause(pings: &Running) -> f64 {
+pub(crate) fn longest_pause(pings: &Running) -> f64 {
     let lines = pings.output_lines();
     let times = lines.iter().filter(|line| line.contains("bytes from"));
     let times: Vec<f64> =

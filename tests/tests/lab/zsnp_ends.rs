@@ -20,7 +20,7 @@ fn config(keys: &Path, on: bool) -> Value {
 }
 
 /// A ping that goes on, often enough to be worth a shortcut.
-fn talk(site: &Site) -> Running {
+pub(crate) fn talk(site: &Site) -> Running {
     let mut command = site.web.netns().command("ping");
     command.args(["-n", "-D", "-i", "0.02", site.app.address()]);
     Running::start(command).unwrap().until("bytes from").unwrap()
