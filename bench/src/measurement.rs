@@ -261,6 +261,12 @@ impl Spread {
         let median = *values.get(values.len().checked_sub(1)? / 2)?;
         Some(Spread { min: *values.first()?, median, max: *values.last()? })
     }
+
+    /// So many times as much.
+    pub fn times(&self, factor: f64) -> Spread {
+        let Spread { min, median, max } = *self;
+        Spread { min: min * factor, median: median * factor, max: max * factor }
+    }
 }
 
 /// One measurement.
