@@ -3,7 +3,6 @@
 use std::{collections::HashSet, fs, ops::Range, path::Path};
 
 use proptest::prelude::*;
-use tidegate_fastpath::counter::Counters;
 use tidegate_tests::gateway::{Gateway, HOST1, HOST2, SITE, Station};
 
 const LINE: usize = 64;
@@ -12,12 +11,21 @@ const SERVICES: &str = "
 vips:
   - { id: shared, public_network: public, address: 203.0.113.93 }
   - { id: whole, public_network: public, address: 203.0.113.94 }
+  - { id: limited, public_network: public, address: 203.0.113.95 }
 snats:
   - { id: out, vpc: red, vips: [shared] }
 eips:
   - { id: one, vip: whole, vpc: red, address: 10.1.1.8 }
 port_forwards:
   - { id: dns, vip: shared, protocol: udp, ports: 5353, vpc: red, address: 10.1.2.9, target_ports: 53 }
+  - { id: slow, vip: limited, protocol: udp, ports: 5353, vpc: red, address: 10.1.2.9, target_ports: 54 }
+load_balancers:
+  - id: lb
+    vip: shared
+    listeners:
+      - { id: web, protocol: tcp, port: 80, backends: [{ vpc: red, address: 10.1.2.9, port: 8080 }] }
+qos:
+  - { id: q, vip: limited, inbound: 10Gbit/s, outbound: 10Gbit/s }
 ";
 
 /// A packet of an established flow, and who sends it.
@@ -48,13 +56,22 @@ fn establish<'a>(gw: &mut Gateway, of: &'a Stations, count: u16) -> Vec<Flow<'a>
                 (up, format!("udp 9.9.9.9:{n} > 203.0.113.93:5353")),
                 (b, format!("udp 10.1.2.9:53 > 9.9.9.9:{n}")),
             ),
+            (
+                (up, format!("udp 9.9.9.9:{n} > 203.0.113.95:5353")),
+                (b, format!("udp 10.1.2.9:54 > 9.9.9.9:{n}")),
+            ),
+            (
+                (up, format!("tcp 7.7.7.7:{n} > 203.0.113.93:80 S")),
+                (b, format!("tcp 10.1.2.9:8080 > 7.7.7.7:{n} SA")),
+            ),
             ((a, format!("udp 10.1.1.7:{n} > 10.1.2.9:7")), (b, format!("udp 10.1.2.9:7 > 10.1.1.7:{n}"))),
         ];
         for (there, back) in connections {
             for (who, packet) in [there, back] {
-                for _ in 0..2 {
-                    gw.from(who, &packet).ignore();
-                }
+                gw.from(who, &packet).ignore();
+                // Of an open connection from now on.
+                let packet = packet.replace(" SA", " A").replace(" S", " A");
+                gw.from(who, &packet).ignore();
                 flows.push((who, packet));
             }
         }
@@ -84,18 +101,25 @@ fn lines_of<T>(what: &[T]) -> Range<usize> {
     start as usize / LINE..(end as usize).div_ceil(LINE)
 }
 
-/// Where a worker counts.
-fn counting(of: &Counters) -> Vec<Range<usize>> {
-    vec![lines_of(std::slice::from_ref(of)), lines_of(&of.ports), lines_of(&of.nets)]
+/// Where a worker counts, and has its credit of rate limits.
+fn counting(gw: &Gateway, worker: usize) -> Vec<Range<usize>> {
+    let (of, tables) = (&*gw.worker_counters()[worker], gw.tables());
+    let buckets = tables.policing.buckets.iter().flatten();
+    let slots = buckets.map(|bucket| lines_of(std::slice::from_ref(&bucket.slots()[worker])));
+    let counters = [lines_of(std::slice::from_ref(of)), lines_of(&of.ports), lines_of(&of.nets)];
+    slots.chain(counters).collect()
 }
 
-/// What a worker has counted: packets in and out of ports and networks, drops, events.
-fn counted(of: &Counters) -> Vec<u64> {
+/// What a worker has counted: packets in and out of ports and networks, drops, events; packets that passed rate limits.
+fn counted(gw: &Gateway, worker: usize) -> Vec<u64> {
+    let (of, tables) = (&*gw.worker_counters()[worker], gw.tables());
+    let limits =
+        tables.policing.buckets.iter().flatten().map(|bucket| bucket.slots()[worker].passed.packets.get());
     let ports = of.ports.iter().flat_map(|port| [&port.rx, &port.tx]);
     let nets = of.nets.iter().flat_map(|net| [&net.ingress, &net.egress]);
     let volumes = ports.chain(nets).flat_map(|volume| [volume.packets.get(), volume.bytes.get()]);
     let drops = of.nets.iter().flat_map(|net| net.drops.iter().map(|drop| drop.get()));
-    volumes.chain(drops).chain(of.events.iter().map(|event| event.get())).collect()
+    volumes.chain(drops).chain(of.events.iter().map(|event| event.get())).chain(limits).collect()
 }
 
 proptest! {
@@ -129,12 +153,12 @@ proptest! {
             let worker = pick.index(workers);
             let some: Vec<&Flow<'_>> =
                 (0..by_worker[worker].len().min(many)).map(|n| by_worker[worker][n]).collect();
-            let before: Vec<_> = gw.worker_counters().iter().map(|of| counted(of)).collect();
+            let before: Vec<_> = (0..workers).map(|at| counted(&gw, at)).collect();
             let lines = send(&mut gw, &file, &some);
             prop_assert_eq!(lines.len(), some.len(), "a record per flow, and nothing else");
             written[worker].extend(lines);
-            for (at, (of, before)) in gw.worker_counters().iter().zip(before).enumerate() {
-                prop_assert_eq!(counted(of) != before, at == worker && !some.is_empty(), "worker {}", at);
+            for (at, before) in before.into_iter().enumerate() {
+                prop_assert_eq!(counted(&gw, at) != before, at == worker && !some.is_empty(), "worker {}", at);
             }
         }
         for (at, flows) in by_worker.iter().enumerate() {
@@ -145,7 +169,9 @@ proptest! {
         prop_assert_eq!(all.len(), flows.len(), "a line was written by two workers");
         let moved = gw.take_moved();
         prop_assert_eq!(moved.keys().collect::<Vec<_>>(), ["flow_hit"], "all of it was established");
-        let mut counting: Vec<_> = gw.worker_counters().iter().flat_map(|of| counting(of)).collect();
+        let limited = |at: usize| gw.tables().policing.buckets.iter().flatten().any(|of| of.slots()[at].passed.packets.get() > 0);
+        prop_assert!((0..workers).any(limited), "nothing was limited");
+        let mut counting: Vec<_> = (0..workers).flat_map(|at| counting(&gw, at)).collect();
         counting.sort_unstable_by_key(|lines| lines.start);
         for pair in counting.windows(2) {
             prop_assert!(pair[0].end <= pair[1].start, "{counting:x?}");
