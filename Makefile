@@ -14,7 +14,7 @@ AS_ROOT := $(if $(SUDO),--config 'target."cfg(all())".runner="sudo -E"')
 # Of the fuzz targets: address or none. Each has a build of its own.
 SANITIZER ?= address
 
-.PHONY: help deps deps-build deps-peers build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update fuzz fuzz-seeds doc run doctor
+.PHONY: help deps deps-build deps-peers build demo check test test-core test-dpdk test-lab test-loom golden-update docs-update check-inline bench bench-instructions bench-instructions-update bench-services fuzz fuzz-seeds doc run doctor
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -79,6 +79,13 @@ bench-instructions: ## count instructions per packet; fail when a scenario takes
 
 bench-instructions-update: ## write bench/instructions.json anew, when a change of the counts is meant
 	$(INSTRUCTIONS) --update
+
+# Both builds share all that is below the packet path, so the first one is put aside.
+UNCOUNTED := $(TARGET)/instructions/tidegate-bench-uncounted
+bench-services: ## count what one more service costs, counters among them
+	$(CARGO) build --profile instructions -p tidegate-bench --no-default-features --features uncounted
+	@cp $(TARGET)/instructions/tidegate-bench $(UNCOUNTED)
+	$(CARGO) run --profile instructions -p tidegate-bench --no-default-features -- services --uncounted $(UNCOUNTED) $(ARGS)
 
 fuzz: ## run one fuzz target: make fuzz NAME=pipeline ARGS=-max_total_time=60; SANITIZER=none is faster
 	@mkdir -p fuzz/corpus/$(NAME)

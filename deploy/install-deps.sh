@@ -14,7 +14,7 @@ offered() { apt-cache show "$1" >/dev/null 2>&1; }
 command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or later first (https://rustup.rs)" >&2; exit 1; }
 command -v dpkg-query >/dev/null || {
     echo "this is no Debian: install DPDK 22.11 or later with its headers, pkg-config, a C compiler, libclang, iproute2," \
-         "iperf3, tcpdump, ping, ethtool, strace, curl, wrk, nc, nginx, haproxy, openssl, traceroute, socat, dig, dnsmasq, vsftpd, valgrind and codespell by hand" >&2
+         "iperf3, tcpdump, ping, ethtool, strace, curl, wrk, nc, nginx, haproxy, openssl, traceroute, socat, dig, dnsmasq, vsftpd, valgrind, lua5.4 and codespell by hand" >&2
     exit 0
 }
 
@@ -30,7 +30,7 @@ if [ "$what" = peers ]; then
         if offered "$p"; then need="$need$p "; else echo "no package $p here: the bench does without it"; fi
     done
 elif [ "$what" != build ]; then
-    need="$need$(missing codespell prometheus traceroute socat wrk bind9-dnsutils dnsmasq-base vsftpd valgrind)"
+    need="$need$(missing codespell prometheus traceroute socat wrk bind9-dnsutils dnsmasq-base vsftpd valgrind lua5.4)"
 fi
 
 if [ -n "$need$lto" ]; then

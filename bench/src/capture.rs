@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
+    io::{BufWriter, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     time::Duration,
@@ -9,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use pcap_file::pcap::{PcapPacket, PcapWriter};
 use tidegate_fastpath::io::pcap;
 
 use crate::traffic::Traffic;
@@ -60,7 +63,7 @@ impl Capture {
 /// Bytes of FCS, which captures leave out.
 const FCS_LEN: usize = 4;
 
-/// Writes one turn of the traffic. Returns how many frames that is.
+/// Writes one turn of the traffic, with microseconds: VPP and TRex take no nanoseconds. Returns how many frames that is.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -73,11 +76,16 @@ pub fn write(path: &Path, traffic: &Traffic) -> Result<usize> {
 /// # Errors
 /// The file cannot be written.
 pub fn write_first(path: &Path, traffic: &Traffic, most: usize) -> Result<usize> {
-    let frame =
-        |n: usize| pcap::Frame { at: FRAME_GAP * n as u32, bytes: traffic.frame(traffic.at(n)).to_vec() };
-    let frames: Vec<_> = (0..traffic.turn().min(most)).map(frame).collect();
-    pcap::write(path, &frames).context("the capture")?;
-    Ok(frames.len())
+    let file = File::create(path).with_context(|| path.display().to_string())?;
+    let mut file = PcapWriter::new(BufWriter::new(file)).context("the capture")?;
+    let frames = traffic.turn().min(most);
+    for n in 0..frames {
+        let bytes = traffic.frame(traffic.at(n)).to_vec();
+        let packet = PcapPacket::new(FRAME_GAP * n as u32, bytes.len() as u32, &bytes);
+        file.write_packet(&packet).context("the capture")?;
+    }
+    file.into_writer().flush().context("the capture")?;
+    Ok(frames)
 }
 
 /// What tells flows apart: VNI (0 outside of a tunnel), addresses, protocol, ports.

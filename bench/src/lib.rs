@@ -3,7 +3,7 @@
 //!
 //! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
-//! first pass was read by an independent parser and found right. `callgrind` runs the same under valgrind, and `instructions` compares what that counts with the file of the gate. `compile`
+//! first pass was read by an independent parser and found right. `callgrind` runs the same under valgrind, and `instructions` compares what that counts with the file of the gate, `services` one scenario with the next. `vpp` writes a scenario for VPP. `compile`
 //! and `desired` are apart: they tell what control needs for a configuration, and for objects and changes of them.
 
 pub mod build;
@@ -31,9 +31,11 @@ pub mod pool;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod services;
 pub mod site;
 pub mod target;
 pub mod traffic;
+pub mod vpp;
 
 use std::alloc::System;
 

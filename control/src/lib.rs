@@ -22,3 +22,6 @@ pub mod show;
 pub mod vtep;
 pub mod zsnp;
 pub mod zstack;
+
+const _: () =
+    assert!(tidegate_fastpath::counter::COUNTING, "a gateway counts: build without the feature `uncounted`");

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -167,6 +167,20 @@ pub(super) fn fill_once(rows: &mut [Row]) -> Result<()> {
         row.instructions = Some(count);
     }
     Ok(())
+}
+
+/// Counts a scenario as the baseline has it, by some build of this program.
+pub(super) fn usual(program: &Path, scenario: Name, on: On) -> Result<f64> {
+    let conditions = Conditions {
+        buffers: on.to_string(),
+        lto: build::LTO,
+        flows: FLOWS_MAX,
+        frames: FrameSize::Fixed(64).to_string(),
+        burst: 32,
+    };
+    let name = scenario.to_string();
+    let profile = callgrind::per_packet(program, &args(&name, &conditions), PACKETS);
+    profile.map(|profile| profile.total()).context(name)
 }
 
 fn count_for(label: &Label) -> Result<f64> {

@@ -10,6 +10,7 @@ mod options;
 mod peers;
 mod results;
 mod run;
+mod services;
 mod table;
 mod write;
 
@@ -37,6 +38,8 @@ enum Command {
     Write(write::Write),
     /// Counts instructions per packet with callgrind, exact on any machine.
     Instructions(instructions::Instructions),
+    /// Counts what one more service costs: instructions per packet of scenarios that have one more each.
+    Services(services::Services),
     /// Shows what changed between two documents beyond the noise: ranges of rounds that do not meet.
     Compare(results::Compare),
     /// Draws a document.
@@ -58,6 +61,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Peers(peers) => peers.run(),
         Command::Write(write) => write.run(),
         Command::Instructions(instructions) => instructions.run(),
+        Command::Services(services) => services.run(),
         Command::Compare(compare) => compare.run(),
         Command::Plot(plot) => plot.run(),
         #[cfg(feature = "control")]

@@ -8,6 +8,7 @@ use tidegate_bench::{
     capture,
     scenario::{Name, Parameters},
     traffic::{FrameSize, Popularity, Traffic},
+    vpp,
 };
 
 #[derive(Debug, Args)]
@@ -15,9 +16,12 @@ pub(super) struct Write {
     /// Whose frames.
     #[arg(value_name = "SCENARIO")]
     scenario: Name,
-    /// The file, in classic pcap format with nanoseconds.
-    #[arg(long)]
-    pcap: PathBuf,
+    /// The file, in classic pcap format with microseconds.
+    #[arg(long, required_unless_present = "vpp")]
+    pcap: Option<PathBuf>,
+    /// A directory to write everything to that VPP needs for the scenario: the frames, its configuration, how to count.
+    #[arg(long, value_name = "DIRECTORY")]
+    vpp: Option<PathBuf>,
     /// Flows (directions), in random order.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     flows: u32,
@@ -43,7 +47,7 @@ pub(super) struct Write {
 
 impl Write {
     pub(super) fn run(&self) -> Result<()> {
-        let scenario = self.scenario.with(&Parameters {
+        let parameters = Parameters {
             flows: self.flows,
             frames: self.frame,
             popularity: self.popularity,
@@ -52,11 +56,18 @@ impl Write {
             destinations: self.destinations,
             routes: self.routes,
             vpcs: self.vpcs,
-        });
+        };
+        let scenario = self.scenario.with(&parameters);
         // Refuses parameters that do not fit.
         scenario.gateway()?;
-        let frames = capture::write(&self.pcap, &Traffic::new(&*scenario)?)?;
-        println!("{}: {frames} frames, for port {}", self.pcap.display(), scenario.port());
+        if let Some(path) = &self.pcap {
+            let frames = capture::write(path, &Traffic::new(&*scenario)?)?;
+            println!("{}: {frames} frames, for port {}", path.display(), scenario.port());
+        }
+        if let Some(dir) = &self.vpp {
+            let frames = vpp::write(dir, self.scenario, &parameters)?;
+            println!("{}: {frames} frames; README says how to go on", dir.display());
+        }
         Ok(())
     }
 }

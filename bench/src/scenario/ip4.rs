@@ -20,7 +20,7 @@ use crate::{
 
 const MTU: u32 = 9000;
 /// Routers behind which the routes lead.
-const NEXT_HOPS: u32 = 16;
+pub(super) const NEXT_HOPS: u32 = 16;
 /// Most routes of the scenario.
 const ROUTES_MAX: u32 = 1_000_000;
 /// Hosts that send.

@@ -25,9 +25,6 @@ use super::{
 };
 use crate::gateway::Builder;
 
-/// The public port.
-const PORT: u16 = 80;
-
 /// The listener; who gets which flow is known before.
 #[derive(Clone, Debug)]
 pub(super) struct LbIn {
@@ -37,6 +34,9 @@ pub(super) struct LbIn {
 }
 
 impl LbIn {
+    /// The public port.
+    pub(super) const PORT: u16 = 80;
+
     /// With the senders of a VPC as backends.
     pub(super) fn new(vpc: Vpc) -> LbIn {
         let mut backends: Vec<Host> = vpc.vms(Side::Senders).collect();
@@ -65,7 +65,7 @@ impl LbIn {
             usage: Arc::new(BackendUsage::of(&usage)),
         };
         Listener {
-            slice: Slice { protocol: protocol::UDP, first: PORT, last: PORT },
+            slice: Slice { protocol: protocol::UDP, first: Self::PORT, last: Self::PORT },
             vrf,
             access: Access::Everybody,
             max_connections: u32::MAX,
@@ -84,11 +84,11 @@ impl Service for LbIn {
     const INNER_PORT: u16 = 8080;
 
     fn port(&self, _flow: u32) -> u16 {
-        PORT
+        Self::PORT
     }
 
     fn vm(&self, flow: u32) -> Result<Host> {
-        let (from, to) = ports(flow, PORT);
+        let (from, to) = ports(flow, Self::PORT);
         let key = FlowKey::new(NetId::NONE, world_address(flow), PUBLIC, protocol::UDP, from, to, false);
         let index = maglev_place(&self.table, flow_hash(&key));
         let vm = index.and_then(|index| self.backends.get(usize::from(index)));

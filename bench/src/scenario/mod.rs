@@ -15,6 +15,7 @@ mod snat;
 #[cfg(test)]
 mod tests;
 mod vpc;
+mod vpp;
 mod vxlan;
 mod world;
 
@@ -25,6 +26,7 @@ pub use self::{
     linux::{Linux, linux},
     name::{Name, Parameters},
     ovs::{Ovs, ovs},
+    vpp::{Vpp, vpp},
 };
 use crate::{
     gateway::Gateway,

@@ -8,6 +8,7 @@ use super::{
     sync::{AtomicU64, Ordering},
 };
 use crate::{
+    counter::COUNTING,
     policer::Policers,
     table::neighbour::NeighbourId,
     types::{NetId, Tick, VrfId},
@@ -139,8 +140,11 @@ impl Record {
     /// changed), a count may be lost, nothing else.
     #[inline(always)]
     pub(super) fn touch(&self, bytes: usize, now: Tick, segment: TcpSeen) {
-        self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64), Ordering::Relaxed);
+        if COUNTING {
+            self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            self.bytes
+                .store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64), Ordering::Relaxed);
+        }
         let old = self.seen.load(Ordering::Relaxed);
         let new = seen(policers(old), TcpSeen::from_bits((old >> TCP_SHIFT) as u8).then(segment), now);
         if old != new {
@@ -158,8 +162,11 @@ impl Record {
             self.touch_reset(bytes, now, segment);
             return policers(old);
         }
-        self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes.into()), Ordering::Relaxed);
+        if COUNTING {
+            self.packets.store(self.packets.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            self.bytes
+                .store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes.into()), Ordering::Relaxed);
+        }
         self.seen.store(new, Ordering::Relaxed);
         policers(old)
     }

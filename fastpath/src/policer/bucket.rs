@@ -249,7 +249,7 @@ impl Bucket {
             let lacking = lacking_ns(credit, cost);
             if lacking > 0 {
                 let taken = supply.take(now, lacking);
-                credit.add(taken << FRACTION_BITS);
+                credit.set(credit.get() + (taken << FRACTION_BITS));
             }
             if credit.get() < cost {
                 return Says::Drop(None);

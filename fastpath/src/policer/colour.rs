@@ -295,7 +295,7 @@ impl Meter {
                     AboveSupply::Excess(excess) if of == ABOVE => excess.take(lacking),
                     _ => self.supply(of).take(now, lacking),
                 };
-                credit.add(taken << FRACTION_BITS);
+                credit.set(credit.get() + (taken << FRACTION_BITS));
             }
             credit.get() >= cost
         })
