@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use tidegate_control::{
     compile::PortFact,
     config::{self, Config},
-    desired::{By, Directory, Disk, Source, Step, Store, Transaction},
+    desired::{By, Directory, Disk, Source, Step, Store, Transaction, Who},
     gateway::Gateway,
 };
 use tidegate_fastpath::types::{MacAddr, Nanos};
@@ -182,7 +182,7 @@ fn vip(n: u32) -> Object {
 }
 
 fn by() -> By {
-    By { who: "bench".into(), source: Source::Socket, now_ms: 0, confirm_within_ms: None }
+    By { who: Who::new("bench", Source::Socket), now_ms: 0, confirm_within_ms: None }
 }
 
 fn host(size: Size) -> Result<config::raw::RawGateway> {

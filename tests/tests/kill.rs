@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 use tidegate_control::{
     config::raw::RawGateway,
-    desired::{Basis, By, Directory, Disk, Kind, Source, Step, Store, Transaction},
+    desired::{Basis, By, Directory, Disk, Kind, Source, Step, Store, Transaction, Who},
 };
 
 const KILLS: u64 = 200;
@@ -28,7 +28,7 @@ fn host() -> RawGateway {
 }
 
 fn by() -> By {
-    By { who: "test".into(), source: Source::Socket, now_ms: 0, confirm_within_ms: None }
+    By { who: Who::new("test", Source::Socket), now_ms: 0, confirm_within_ms: None }
 }
 
 fn open(place: &Path) -> Store {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use crate::{
-    desired::{Head, Key, Kind, Source},
+    desired::{Head, Key, Kind},
     rest::{Applying, How, Outcome, Page, Row, Shown},
 };
 
@@ -199,16 +199,12 @@ pub(super) fn history(client: &Client, args: &HistoryArgs) -> Result<()> {
     let last = heads.last().map(|head| head.generation);
     let cells = |head: &Head| {
         let when = UNIX_EPOCH + Duration::from_millis(head.when_ms);
-        let source = match head.source {
-            Source::File => "file",
-            Source::Socket => "socket",
-            Source::Fallback => "fallback",
-        };
+        let from = head.from.map(|from| format!(" {from}")).unwrap_or_default();
         vec![
             head.generation.to_string(),
             humantime::format_rfc3339_seconds(when).to_string(),
             head.who.clone(),
-            source.to_owned(),
+            format!("{}{from}", head.source.name()),
             format!("+{} ~{} -{}", head.added, head.changed, head.removed),
             match head.confirm_by_ms {
                 None => "",

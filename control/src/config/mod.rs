@@ -48,7 +48,10 @@ pub use self::{
     zsnp::Zsnp,
     zstack::ZstackAgent,
 };
-use self::{problem::Found, raw::RawConfig};
+use self::{
+    problem::Found,
+    raw::{RawConfig, RawGateway},
+};
 
 /// The name of an object, unique within its kind: 1 to 64 letters, digits, `.`, `_` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -499,30 +502,29 @@ pub fn read_tree(text: &str) -> Result<Value, Problems> {
 /// The objects of a tree, by keys and types: everything but `gateway`, which is neither looked at nor kept.
 ///
 /// # Errors
-/// [`Problems`] with every key and type that is wrong. What the values mean is not checked.
-pub fn read_objects(mut document: Value) -> Result<RawConfig, Problems> {
+/// [`Problems`] with every key and type that is wrong. Where there is one, values that cannot be right on this `host` are named as well,
+/// so that nobody is told in two steps; they are not checked otherwise.
+pub fn read_objects(mut document: Value, host: &RawGateway) -> Result<RawConfig, Problems> {
     if let Value::Object(document) = &mut document {
         let port = serde_json::json!({ "id": "none", "device": "none" });
         document.insert("gateway".into(), serde_json::json!({ "ports": [port] }));
     }
-    let raw = read_shape(document)?;
-    Ok(RawConfig { gateway: None, ..raw })
-}
-
-/// A whole tree, by keys and types.
-///
-/// # Errors
-/// As [`read_objects`].
-pub fn read_shape(mut document: Value) -> Result<RawConfig, Problems> {
     let mut found = Found::default();
-    shape::walk(&mut document, &mut found);
-    if !found.is_empty() {
-        return Err(found.into_problems());
-    }
-    serde_json::from_value(document).map_err(|error| {
+    let replaced = shape::walk(&mut document, &mut found);
+    let raw: RawConfig = serde_json::from_value(document).map_err(|error| {
         let what = format!("cannot be read: {error}");
         Problems(vec![Problem::of_document(what, "correct its keys and types")])
-    })
+    })?;
+    if found.is_empty() {
+        return Ok(RawConfig { gateway: None, ..raw });
+    }
+    let raw = RawConfig { gateway: Some(host.clone()), ..raw };
+    let Err(Problems(mut problems)) = check::check(&raw, found, replaced) else {
+        unreachable!("what was found before is among what a check finds");
+    };
+    // What objects name may well be there already.
+    problems.retain(|problem| problem.cause == Cause::Itself && !problem.path.starts_with("gateway"));
+    Err(Problems(problems))
 }
 
 /// What a document means whose keys and types are right.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{self, Problems},
-    desired::{self, By, Plan, Refused, Source, Step, Transaction},
+    desired::{self, By, Plan, Refused, Source, Step, Transaction, Who},
     gateway::{Prepared, restart_problems},
     rest::{How, Outcome, Reloaded, Shown},
 };
@@ -29,7 +29,7 @@ use crate::{
 type Turn = OwnedMutexGuard<()>;
 
 /// Applies the configuration file, as the host's operator left it: all of it must hold.
-pub(super) async fn reload(shared: &Arc<Shared>, file: &Path, who: String) -> Result<Reloaded, ReloadError> {
+pub(super) async fn reload(shared: &Arc<Shared>, file: &Path, who: Who) -> Result<Reloaded, ReloadError> {
     // Whether or not it holds: the file of the log may have been renamed.
     let _ = shared.commands.send(Command::OpenLog).await;
     let turn = Arc::clone(&shared.turn).lock_owned().await;
@@ -47,7 +47,8 @@ pub(super) async fn reload(shared: &Arc<Shared>, file: &Path, who: String) -> Re
     });
     let (plan, sum) = planned.await.inspect_err(said)?;
     plan.warnings.iter().for_each(|warning| warn!("{warning}"));
-    send(shared, turn, plan, by(who, Source::File, How::default()), Some(sum)).await
+    let who = Who { source: Source::File, ..who };
+    send(shared, turn, plan, by(who, How::default()), Some(sum)).await
 }
 
 /// Applies a file that somebody sends: its objects, and not what it says of the host.
@@ -57,7 +58,7 @@ pub(super) async fn apply(
     merge: bool,
     strict: bool,
     how: How,
-    who: String,
+    who: Who,
 ) -> Result<Outcome, ReloadError> {
     let read = off_thread(move || {
         let mut file = config::read_tree(&text)?;
@@ -80,7 +81,7 @@ pub(super) async fn transact(
     shared: &Arc<Shared>,
     transaction: Transaction,
     how: How,
-    who: String,
+    who: Who,
 ) -> Result<Outcome, ReloadError> {
     let turn = Arc::clone(&shared.turn).lock_owned().await;
     let basis = shared.store().basis().clone();
@@ -93,16 +94,14 @@ pub(super) async fn roll_back(
     shared: &Arc<Shared>,
     to: u64,
     how: How,
-    who: String,
+    who: Who,
 ) -> Result<Outcome, ReloadError> {
     let turn = Arc::clone(&shared.turn).lock_owned().await;
     let of = Arc::clone(shared);
     let plan = off_thread(move || {
-        let (basis, wanted) = {
-            let store = of.store();
-            (store.basis().clone(), store.documents_of(to)?)
-        };
-        Ok(basis.plan_documents(&wanted)?)
+        // The store is free again before files are read.
+        let past = of.store().past(to)?;
+        Ok(past.present().plan_documents(&past.documents()?)?)
     });
     let plan = plan.await?;
     finish(shared, turn, plan, how, who).await
@@ -113,7 +112,7 @@ async fn finish(
     turn: Turn,
     plan: Plan,
     how: How,
-    who: String,
+    who: Who,
 ) -> Result<Outcome, ReloadError> {
     let (plan, changes) = off_thread(move || {
         let changes = plan.changes.iter().map(Shown::of).collect();
@@ -127,7 +126,7 @@ async fn finish(
     }
     let confirm_within_s = how.confirm_within_s.filter(|_| !plan.changes.is_empty());
     let how = How { confirm_within_s, ..how };
-    let Reloaded { generation, live } = send(shared, turn, plan, by(who, Source::Socket, how), None).await?;
+    let Reloaded { generation, live } = send(shared, turn, plan, by(who, how), None).await?;
     Ok(Outcome { generation, live, dry_run: false, changes, warnings, confirm_within_s })
 }
 
@@ -149,7 +148,7 @@ pub(super) async fn fall_back(shared: Arc<Shared>) {
         Ok(None) => {}
         Ok(Some(plan)) => {
             warn!(generation = plan.generation, "was not confirmed in time and falls back");
-            let by = by("nobody confirmed".to_owned(), Source::Fallback, How::default());
+            let by = by(Who::new("nobody confirmed", Source::Fallback), How::default());
             drop(send(&shared, turn, plan, by, None).await);
         }
         Err(why) => error!("a generation was not confirmed in time and cannot fall back: {why}"),
@@ -157,9 +156,9 @@ pub(super) async fn fall_back(shared: Arc<Shared>) {
 }
 
 /// Who, how and now.
-pub(super) fn by(who: String, source: Source, how: How) -> By {
+pub(super) fn by(who: Who, how: How) -> By {
     let confirm_within_ms = how.confirm_within_s.map(|s| s.saturating_mul(1000));
-    By { who, source, now_ms: now_ms(), confirm_within_ms }
+    By { who, now_ms: now_ms(), confirm_within_ms }
 }
 
 /// Milliseconds since 1970.
@@ -199,7 +198,7 @@ async fn carry_out(
         return Err(Problems(refused).into());
     }
     // The file may name other files (certificates) that have changed.
-    if plan.changes.is_empty() && by.source != Source::File {
+    if plan.changes.is_empty() && by.who.source != Source::File {
         let generation = shared.store().commit(&plan, &by, file_sum)?;
         return Ok(Reloaded { generation, live: shared.gateway().is_live() });
     }

@@ -29,6 +29,7 @@ use super::{
     zstack::Agents,
 };
 use crate::{
+    desired::{Source, Who},
     haproxy::{self, Proxies},
     local::{self, Delivery, LocalEvent},
     log::Watch,
@@ -119,7 +120,9 @@ impl<P: Ports> Control<'_, P> {
                 Wake::End => break Ending::Asked,
                 Wake::Hangup => {
                     let (shared, file) = (Arc::clone(self.shared), self.file.to_owned());
-                    tokio::spawn(async move { change::reload(&shared, &file, "SIGHUP".to_owned()).await });
+                    tokio::spawn(async move {
+                        change::reload(&shared, &file, Who::new("SIGHUP", Source::File)).await
+                    });
                 }
                 Wake::Command(Command::OpenLog) => self.open_log(&mut run),
                 Wake::Command(Command::Publish(plan, reply)) => {

@@ -46,7 +46,7 @@ use self::{
 };
 use crate::{
     config::{self, Config, Poll, Problems, raw::RawConfig},
-    desired::{self, Directory, Disk, Opened, Source, Store},
+    desired::{self, Directory, Disk, Opened, Source, Store, Who},
     gateway::Gateway,
     rest::How,
 };
@@ -163,7 +163,7 @@ fn restore(config: &Config, mut raw: RawConfig) -> Result<Store> {
     let host = raw.gateway.take().unwrap_or_default();
     let objects = desired::documents(raw)?;
     let disk = Directory::open(config.gateway.state.clone()).map(|disk| Box::new(disk) as Box<dyn Disk>);
-    let by = change::by("start".to_owned(), Source::File, How::default());
+    let by = change::by(Who::new("start", Source::File), How::default());
     let (store, opened) = Store::open(disk, &host, objects, &by)?;
     store.damaged().iter().for_each(|file| warn!("desired state: {file}"));
     if let Some(why) = store.trouble() {

@@ -80,7 +80,7 @@ pub(super) async fn publish(
     ports: &impl Ports,
     what: Box<Publish>,
 ) -> Result<Published, ReloadError> {
-    let who = what.by.who.clone();
+    let who = what.by.who.name.clone();
     let result = replace(shared, ports, what).await;
     match &result {
         Ok(Published::Installed(Reloaded { generation, live: true }, _)) => {

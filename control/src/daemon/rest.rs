@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{change, place::Place, reload::ReloadError, shared::Shared, zstack::Agents};
 use crate::{
     config::Config,
-    desired::{Basis, Change, Head, Refused},
+    desired::{Basis, Change, Head, Refused, Who},
     rest::{Access, Answer, Backend, Doors, Failed, How, Outcome, PushedRow, Reloaded, Server, Wish},
     show::{Filter, Rows, Table},
 };
@@ -70,10 +70,12 @@ impl Backend for Desk {
     }
 
     fn changes_of(&self, generation: u64) -> Result<Vec<Change>, Refused> {
-        self.shared.store().changes_of(generation)
+        // The store is free again before the file is read.
+        let past = self.shared.store().past(generation)?;
+        past.changes()
     }
 
-    fn change(&self, wish: Wish, how: How, who: String) -> Answer<'_, Result<Outcome, Failed>> {
+    fn change(&self, wish: Wish, how: How, who: Who) -> Answer<'_, Result<Outcome, Failed>> {
         Box::pin(async move {
             let outcome = match wish {
                 Wish::Steps(transaction) => change::transact(&self.shared, transaction, how, who).await,
@@ -86,11 +88,11 @@ impl Backend for Desk {
         })
     }
 
-    fn confirm(&self, who: String) -> Answer<'_, Result<Option<u64>, Failed>> {
-        Box::pin(async move { Ok(change::confirm(&self.shared, &who).await?) })
+    fn confirm(&self, who: Who) -> Answer<'_, Result<Option<u64>, Failed>> {
+        Box::pin(async move { Ok(change::confirm(&self.shared, &who.name).await?) })
     }
 
-    fn reload(&self, who: String) -> Answer<'_, Result<Reloaded, Failed>> {
+    fn reload(&self, who: Who) -> Answer<'_, Result<Reloaded, Failed>> {
         Box::pin(async move { Ok(change::reload(&self.shared, &self.file, who).await?) })
     }
 

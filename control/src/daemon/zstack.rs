@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use super::{change, shared::Shared};
 use crate::{
     config::{Config, Id, ZstackAgent},
-    desired::{Key, Kind, Step, Transaction},
+    desired::{Key, Kind, Source, Step, Transaction, Who},
     rest::{How, PushedRow},
     show::{Filter, Table},
     zstack::{
@@ -254,7 +254,7 @@ impl Store {
         let steps: Vec<Step> = changes.into_iter().filter_map(|change| step(&shared, change)).collect();
         if !steps.is_empty() {
             let transaction = Transaction { steps, expect: None, strict: false };
-            let who = format!("zstack agent {agent}");
+            let who = Who::new(format!("zstack agent {agent}"), Source::Agent);
             let outcome = change::transact(&shared, transaction, How::default(), who).await;
             outcome.map_err(|why| why.to_string())?;
         }

@@ -27,6 +27,6 @@ pub use self::{
         Desired, FULL_NAT_NETWORKS_MAX, NetKey, Numbered, QOS_MAX, UNDERLAY, VIPS_MAX, VtepKey, table_label,
     },
     settle::{Settled, Status, settle},
-    store::{By, Directory, Disk, HISTORY, Head, Opened, Source, Store, Tidying, Writing},
+    store::{By, Directory, Disk, HISTORY, Head, Opened, Past, Source, Store, Tidying, Who, Writing},
     transaction::{Basis, Change, Plan, Refused, Step, Transaction, objects},
 };

@@ -352,7 +352,7 @@ fn what_a_router_agent_wrote_is_left_alone_by_files_and_rollbacks() {
 fn no_more_networks_than_there_is_room_for() {
     let mut host = host();
     host.limits = Some(serde_json::from_value(json!({ "networks": 5 })).unwrap());
-    let objects = super::objects(site()).unwrap();
+    let objects = super::objects(site(), &host).unwrap();
     let whole: Documents = objects.into_iter().collect();
     let settled = settle(&host, &whole).unwrap();
     // Two networks of ports and public ones are there already; a limit that got too low leaves out the last ones.

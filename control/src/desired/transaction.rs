@@ -315,6 +315,7 @@ fn strict(plan: &Plan) -> Result<(), Problems> {
 
 /// Documents in change.
 struct Draft {
+    host: Arc<RawGateway>,
     documents: Documents,
     /// How ids of objects begin that router agents wrote: no file and no earlier generation takes them away or changes them.
     agents: Vec<String>,
@@ -324,7 +325,7 @@ impl Draft {
     fn new(basis: &Basis) -> Draft {
         let agents = basis.host.zstack.iter().flat_map(|zstack| &zstack.agents);
         let agents = agents.filter_map(|agent| agent.id.as_ref()).map(|id| format!("{id}.")).collect();
-        Draft { documents: (*basis.documents).clone(), agents }
+        Draft { host: Arc::clone(&basis.host), documents: (*basis.documents).clone(), agents }
     }
 
     fn is_of_agent(&self, key: &Key) -> bool {
@@ -334,7 +335,7 @@ impl Draft {
     fn take(&mut self, step: &Step) -> Result<(), Refused> {
         match step {
             Step::Put { kind, body, etag } => {
-                let document = read(*kind, body.clone())?;
+                let document = self.read(*kind, body.clone())?;
                 self.expect(&document.key, etag.as_deref())?;
                 self.put(document);
             }
@@ -343,7 +344,7 @@ impl Draft {
                 self.expect(&key, etag.as_deref())?;
                 let mut body = self.documents.get(&key).map(|now| now.body()).unwrap_or_default();
                 json_patch::merge(&mut body, patch);
-                let document = read(*kind, body)?;
+                let document = self.read(*kind, body)?;
                 if document.key != key {
                     return Err(Problems(vec![Problem {
                         path: format!("{key}.id"),
@@ -363,11 +364,27 @@ impl Draft {
                 self.set(key, None);
             }
             Step::Merge { file } => {
-                objects(file.clone())?.into_iter().for_each(|document| self.put(document))
+                objects(file.clone(), &self.host)?.into_iter().for_each(|document| self.put(document))
             }
-            Step::Replace { file } => self.replace(objects(file.clone())?),
+            Step::Replace { file } => self.replace(objects(file.clone(), &self.host)?),
         }
         Ok(())
+    }
+
+    /// One object.
+    fn read(&self, kind: Kind, body: Value) -> Result<Document, Problems> {
+        let file = Map::from_iter([(kind.section().to_owned(), Value::Array(vec![body]))]);
+        let mut all = objects(Value::Object(file), &self.host)?;
+        all.pop().ok_or_else(|| {
+            Problems(vec![Problem {
+                path: kind.section().to_owned(),
+                id: None,
+                value: None,
+                what: "is no object".into(),
+                way_out: "give a mapping of keys".into(),
+                cause: Cause::Itself,
+            }])
+        })
     }
 
     fn find(&self, kind: Kind, id: &str) -> Result<Key, Refused> {
@@ -424,25 +441,9 @@ impl Draft {
 /// The objects of a file; its section about the host is passed over.
 ///
 /// # Errors
-/// [`Problems`] with its keys and types.
-pub fn objects(file: Value) -> Result<Vec<Document>, Problems> {
-    documents(config::read_objects(file)?)
-}
-
-/// One object.
-fn read(kind: Kind, body: Value) -> Result<Document, Problems> {
-    let file = Map::from_iter([(kind.section().to_owned(), Value::Array(vec![body]))]);
-    let mut all = objects(Value::Object(file))?;
-    all.pop().ok_or_else(|| {
-        Problems(vec![Problem {
-            path: kind.section().to_owned(),
-            id: None,
-            value: None,
-            what: "is no object".into(),
-            way_out: "give a mapping of keys".into(),
-            cause: Cause::Itself,
-        }])
-    })
+/// As [`config::read_objects`].
+pub fn objects(file: Value, host: &RawGateway) -> Result<Vec<Document>, Problems> {
+    documents(config::read_objects(file, host)?)
 }
 
 impl Plan {

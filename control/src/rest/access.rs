@@ -20,7 +20,10 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use tracing::{info, warn};
 
 use super::{Refusal, Why, tls};
-use crate::config::{Api, Role};
+use crate::{
+    config::{Api, Role},
+    desired::{Source, Who},
+};
 
 /// Largest file of tokens, in bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -32,6 +35,16 @@ pub struct Caller {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// Their address; `None` for those of the control socket.
+    pub from: Option<IpAddr>,
+}
+
+impl Caller {
+    /// As the history names them.
+    pub(super) fn who(self) -> Who {
+        let source = if self.from.is_some() { Source::Api } else { Source::Socket };
+        Who { name: self.name, source, from: self.from }
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -123,7 +136,13 @@ impl Access {
     }
 
     /// Who a request over TCP is from.
-    fn remote(&self, certificate: Option<&str>, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    fn remote(
+        &self,
+        address: IpAddr,
+        certificate: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Refusal> {
+        let known = |name: String, role| Ok(Caller { name, role, from: Some(address) });
         if let Some(said) = headers.get(AUTHORIZATION) {
             let secret = said.as_bytes().split_at_checked(7);
             let secret = secret.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
@@ -133,19 +152,16 @@ impl Access {
             let present = self.present().1.clone();
             let token = find(&present.tokens, secret.trim_ascii());
             let token = token.ok_or_else(|| unknown("nobody has this token"))?;
-            return Ok(Caller { name: format!("token {}", token.name), role: token.role });
+            return known(format!("token {}", token.name), token.role);
         }
         if let Some(name) = certificate {
             let role = self.api.certificates.get(name).copied();
             let what =
                 || format!("the certificate's common name {name:?} is not in gateway.api.certificates");
-            return Ok(Caller {
-                name: format!("certificate {name}"),
-                role: role.ok_or_else(|| unknown(&what()))?,
-            });
+            return known(format!("certificate {name}"), role.ok_or_else(|| unknown(&what()))?);
         }
         let role = self.api.anonymous.ok_or_else(|| unknown("the request does not say who asks"))?;
-        Ok(Caller { name: "anonymous".into(), role })
+        known("anonymous".into(), role)
     }
 
     fn present(&self) -> MutexGuard<'_, (Stamp, Arc<Credentials>)> {
@@ -156,8 +172,10 @@ impl Access {
 /// Who a request is from. Whoever may open the control socket may do everything.
 pub(super) fn caller(access: Option<&Access>, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Refusal> {
     match (peer, access) {
-        (Peer::User(uid), _) => Ok(Caller { name: user(*uid), role: Role::Write }),
-        (Peer::Remote { certificate, .. }, Some(access)) => access.remote(certificate.as_deref(), headers),
+        (Peer::User(uid), _) => Ok(Caller { name: user(*uid), role: Role::Write, from: None }),
+        (Peer::Remote { address, certificate }, Some(access)) => {
+            access.remote(*address, certificate.as_deref(), headers)
+        }
         (Peer::Remote { .. }, None) => Err(unknown("nobody is let in over TCP")),
     }
 }

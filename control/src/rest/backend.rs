@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    desired::{Basis, Change, Document, Head, Refused, Transaction},
+    desired::{Basis, Change, Document, Head, Refused, Transaction, Who},
     show::{Filter, Rows, Table},
     zstack,
 };
@@ -34,13 +34,13 @@ pub trait Backend: Send + Sync + 'static {
     fn changes_of(&self, generation: u64) -> Result<Vec<Change>, Refused>;
 
     /// Does what is wanted, or says what it would bring. All of it, or nothing.
-    fn change(&self, wish: Wish, how: How, who: String) -> Answer<'_, Result<Outcome, Failed>>;
+    fn change(&self, wish: Wish, how: How, who: Who) -> Answer<'_, Result<Outcome, Failed>>;
 
     /// Lets the present generation stay; its number, `None` where none waits for that.
-    fn confirm(&self, who: String) -> Answer<'_, Result<Option<u64>, Failed>>;
+    fn confirm(&self, who: Who) -> Answer<'_, Result<Option<u64>, Failed>>;
 
     /// Applies the host's own file.
-    fn reload(&self, who: String) -> Answer<'_, Result<Reloaded, Failed>>;
+    fn reload(&self, who: Who) -> Answer<'_, Result<Reloaded, Failed>>;
 
     /// The rows of a table, or what is wrong with the filter.
     fn show<'a>(&'a self, table: Table, filter: &'a Filter) -> Answer<'a, Result<Rows, String>>;

@@ -44,7 +44,7 @@ pub(super) async fn apply(
         Refusal::new(Why::Malformed, format!("the body is no UTF-8: {error}; send YAML or JSON"))
     })?;
     let wish = Wish::File { text, merge, strict };
-    Ok(ended(api.backend.change(wish, How { dry_run, confirm_within_s }, caller.name).await?))
+    Ok(ended(api.backend.change(wish, How { dry_run, confirm_within_s }, caller.who()).await?))
 }
 
 pub(super) async fn transact(
@@ -54,7 +54,7 @@ pub(super) async fn transact(
     request: Request<Body>,
 ) -> Result<impl IntoResponse, Refusal> {
     let transaction: Transaction = read::json(&api, request, &["application/json"], usize::MAX).await?;
-    Ok(ended(api.backend.change(Wish::Steps(transaction), how, caller.name).await?))
+    Ok(ended(api.backend.change(Wish::Steps(transaction), how, caller.who()).await?))
 }
 
 pub(super) async fn roll_back(
@@ -63,7 +63,7 @@ pub(super) async fn roll_back(
     Named(to): Named<u64>,
     Asked(how): Asked<How>,
 ) -> Result<impl IntoResponse, Refusal> {
-    Ok(ended(api.backend.change(Wish::Generation(to), how, caller.name).await?))
+    Ok(ended(api.backend.change(Wish::Generation(to), how, caller.who()).await?))
 }
 
 fn ended(outcome: Outcome) -> impl IntoResponse {
@@ -74,7 +74,7 @@ pub(super) async fn confirm(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let confirmed = api.backend.confirm(caller.name).await?;
+    let confirmed = api.backend.confirm(caller.who()).await?;
     let none = || Refusal::new(Why::Missing, "no generation waits to be confirmed; it may have fallen back");
     let generation = confirmed.ok_or_else(none)?;
     Ok((Extension(EndedWith(generation)), Json(Confirmed { generation })))
@@ -84,7 +84,7 @@ pub(super) async fn reload(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let reloaded = api.backend.reload(caller.name).await?;
+    let reloaded = api.backend.reload(caller.who()).await?;
     Ok((Extension(EndedWith(reloaded.generation)), Json(reloaded)))
 }
 

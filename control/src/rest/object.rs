@@ -323,7 +323,8 @@ async fn write(api: &Api, caller: Caller, key: Key, manner: Manner, step: Step) 
     let Manner { dry_run, confirm_within_s, strict } = manner;
     let wish = Wish::Steps(Transaction { steps: vec![step], expect: None, strict });
     let how = How { dry_run, confirm_within_s };
-    let outcome = api.backend.change(wish, how, caller.name).await.map_err(|failed| refusal(failed, &key))?;
+    let outcome =
+        api.backend.change(wish, how, caller.who()).await.map_err(|failed| refusal(failed, &key))?;
     let is_new = outcome.changes.iter().any(|change| change.before.is_null() && !outcome.dry_run);
     let etag = match outcome.changes.first() {
         Some(change) => change.etag.clone(),

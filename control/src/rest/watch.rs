@@ -4,7 +4,7 @@
 //! events pile up here. A client that falls behind the history is told to begin anew; one that does not read is cut off, as any
 //! client is.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -49,6 +49,9 @@ pub struct Told {
     pub who: String,
     /// By what way it came.
     pub source: Source,
+    /// Their address, where they came over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
     /// What it changed, at most 1000 objects.
     pub objects: Vec<Touched>,
     /// How many more it changed.
@@ -165,6 +168,7 @@ fn told(head: &Head, changes: &[Change]) -> Told {
         when_ms: head.when_ms,
         who: head.who.clone(),
         source: head.source,
+        from: head.from,
         objects: changes.iter().take(OBJECTS_MAX).map(touched).collect(),
         more: changes.len().saturating_sub(OBJECTS_MAX),
     }

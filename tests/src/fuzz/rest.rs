@@ -25,7 +25,7 @@ pub fn rest(input: &[u8]) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let desk = Desk::in_memory(SITE);
-        let caller = Caller { name: "fuzzer".into(), role: Role::Write };
+        let caller = Caller { name: "fuzzer".into(), role: Role::Write, from: None };
         let api = rest::direct(Arc::clone(&desk) as _, caller);
         let Some((status, said)) = ask(&api, method, path, etag, body.to_vec()).await else { return };
         assert_ne!(status, 500, "{said:?}");

@@ -106,8 +106,8 @@ impl Client {
                 Box::new(socket.connect(*address).await?)
             }
         };
-        let Some(tls) = &self.tls else { return Ok(stream) };
-        let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+        let (Some(tls), To::Address(address)) = (&self.tls, &self.to) else { return Ok(stream) };
+        let name = ServerName::from(address.ip());
         Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
     }
 

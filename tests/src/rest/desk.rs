@@ -10,7 +10,9 @@ use std::{
 use tempfile::TempDir;
 use tidegate_control::{
     config::{self, raw::RawGateway},
-    desired::{self, Basis, By, Change, Directory, Disk, Head, Refused, Source, Step, Store, Transaction},
+    desired::{
+        self, Basis, By, Change, Directory, Disk, Head, Refused, Source, Step, Store, Transaction, Who,
+    },
     rest::{Answer, Backend, Failed, How, Outcome, PushedRow, Reloaded, Shown, Wish},
     show::{Filter, Rows, Table},
 };
@@ -84,7 +86,7 @@ impl Desk {
         let (mut raw, _) = config::parse_file(file).unwrap_or_else(|problems| panic!("{problems}"));
         let host: RawGateway = raw.gateway.take().unwrap_or_default();
         let objects = desired::documents(raw).unwrap_or_else(|problems| panic!("{problems}"));
-        let by = By { who: "start".into(), source: Source::File, now_ms: 0, confirm_within_ms: None };
+        let by = By { who: Who::new("start", Source::File), now_ms: 0, confirm_within_ms: None };
         let (store, _) = Store::open(disk, &host, objects, &by).expect("a store");
         Arc::new(Desk { store: Mutex::new(store), generations: watch::Sender::new(1), _folder: folder })
     }
@@ -93,7 +95,7 @@ impl Desk {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, wish: Wish, how: How, who: String) -> Result<Outcome, Failed> {
+    fn take(&self, wish: Wish, how: How, who: Who) -> Result<Outcome, Failed> {
         let basis = self.basis();
         let plan = match wish {
             Wish::Steps(transaction) => basis.plan(&transaction)?,
@@ -104,16 +106,11 @@ impl Desk {
                 basis.plan(&Transaction { steps: vec![step], expect: None, strict })?
             }
             Wish::Generation(to) => {
-                let documents = self.store().documents_of(to)?;
-                basis.plan_documents(&documents)?
+                let past = self.store().past(to)?;
+                past.present().plan_documents(&past.documents()?)?
             }
         };
-        let by = By {
-            who,
-            source: Source::Socket,
-            now_ms: 1,
-            confirm_within_ms: how.confirm_within_s.map(|seconds| seconds * 1000),
-        };
+        let by = By { who, now_ms: 1, confirm_within_ms: how.confirm_within_s.map(|seconds| seconds * 1000) };
         let generation = if how.dry_run { plan.generation } else { self.store().commit(&plan, &by, None)? };
         self.generations.send_replace(generation);
         Ok(Outcome {
@@ -141,18 +138,18 @@ impl Backend for Desk {
     }
 
     fn changes_of(&self, generation: u64) -> Result<Vec<Change>, Refused> {
-        self.store().changes_of(generation)
+        self.store().past(generation)?.changes()
     }
 
-    fn change(&self, wish: Wish, how: How, who: String) -> Answer<'_, Result<Outcome, Failed>> {
+    fn change(&self, wish: Wish, how: How, who: Who) -> Answer<'_, Result<Outcome, Failed>> {
         Box::pin(async move { self.take(wish, how, who) })
     }
 
-    fn confirm(&self, _: String) -> Answer<'_, Result<Option<u64>, Failed>> {
+    fn confirm(&self, _: Who) -> Answer<'_, Result<Option<u64>, Failed>> {
         Box::pin(async move { Ok(self.store().confirm()?) })
     }
 
-    fn reload(&self, _: String) -> Answer<'_, Result<Reloaded, Failed>> {
+    fn reload(&self, _: Who) -> Answer<'_, Result<Reloaded, Failed>> {
         Box::pin(async move { Ok(Reloaded { generation: self.basis().generation, live: true }) })
     }
 

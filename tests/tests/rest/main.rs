@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that has no answer has failed")]
 
 mod access;
+mod kinds;
 mod limits;
 mod objects;
 mod watch;

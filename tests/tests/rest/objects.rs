@@ -130,6 +130,7 @@ async fn a_transaction_is_all_or_nothing_and_its_generations_stay() {
         (&history[1]["who"], &history[1]["added"], &history[1]["removed"]),
         (&json!("anonymous"), &json!(1), &json!(1))
     );
+    assert_eq!((&history[1]["source"], &history[1]["from"]), (&json!("api"), &json!("127.0.0.1")));
     assert_eq!(client.get("/v1/history/2").await.body.as_array().map(Vec::len), Some(3));
     let back = client.ask("POST", "/v1/rollback/1", &[], "").await;
     assert_eq!((back.status.as_u16(), client.get("/v1/vips/vip").await.status.as_u16()), (200, 200));
@@ -146,7 +147,9 @@ async fn a_refusal_names_object_field_and_way_out() {
     assert_eq!((refused.status.as_u16(), refused.problem()), (422, "invalid"), "{refused:?}");
     let problems = refused.body["problems"].as_array().unwrap();
     let paths: Vec<_> = problems.iter().filter_map(|problem| problem["path"].as_str()).collect();
-    assert!(paths.contains(&"nics/bad.colour") && paths.contains(&"nics/bad.network"), "{refused:?}");
+    // Keys, types and values at once.
+    let expected = ["nics/bad.colour", "nics/bad.network", "nics/bad.address"];
+    assert!(paths.len() == 3 && expected.iter().all(|path| paths.contains(path)), "{refused:?}");
     assert!(problems.iter().all(|problem| !problem["way_out"].as_str().unwrap().is_empty()));
     let address =
         client.send("PUT", "/v1/nics/bad", NONE, &json!({ "network": "red-1", "address": "10.1.1" })).await;

@@ -1,5 +1,7 @@
 //! Who watches hears of each generation, and nobody's events pile up.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidegate_control::{config::ApiLimits, rest::Limit};
 use tidegate_tests::rest::{Client, Settings, Site, Stream};
@@ -96,4 +98,29 @@ async fn no_more_watch_than_there_may_be() {
         (third.status.as_u16(), third.problem(), site.met(Limit::Watchers)),
         (503, "too-many-watch", 1)
     );
+}
+
+#[tokio::test]
+async fn a_watcher_who_does_not_read_is_cut_off_and_nobody_waits_for_them() {
+    let limits = ApiLimits { timeout: Duration::from_millis(300), ..Settings::default().limits };
+    let site = Site::start(SITE, Settings { limits, ..Settings::default() });
+    let client = site.stranger();
+    let mut reader = Watcher::start(&client, "/v1/watch", "").await;
+    assert_eq!(reader.next().await.0, "present");
+    let _silent = Watcher::start(&client, "/v1/watch", "").await;
+    for round in 0.. {
+        if site.met(Limit::Unread) > 0 {
+            break;
+        }
+        // An event names a thousand objects.
+        let router = |n| json!({ "id": format!("r-{n}"), "account": format!("of round {round}") });
+        let file = json!({ "vpc_routers": (0..1000).map(router).collect::<Vec<_>>() });
+        let said = client.send("POST", "/v1/apply?merge=true", ("", ""), &file).await;
+        assert_eq!(said.status, 200, "{said:?}");
+        let (name, _, told) = reader.next().await;
+        assert_eq!((name.as_str(), told["objects"].as_array().map(Vec::len)), ("generation", Some(1000)));
+    }
+    while site.counts().watchers > 1 {
+        tokio::task::yield_now().await;
+    }
 }

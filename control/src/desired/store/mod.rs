@@ -5,7 +5,10 @@ mod journal;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,8 +33,25 @@ pub enum Source {
     File,
     /// A tool on the control socket.
     Socket,
+    /// The REST API over TCP.
+    Api,
+    /// A router agent, which a ZStack manager drives.
+    Agent,
     /// The generation before was not confirmed in time.
     Fallback,
+}
+
+impl Source {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Source::File => "file",
+            Source::Socket => "socket",
+            Source::Api => "api",
+            Source::Agent => "agent",
+            Source::Fallback => "fallback",
+        }
+    }
 }
 
 /// What a generation says of itself.
@@ -45,6 +65,9 @@ pub struct Head {
     pub who: String,
     /// By what way it came.
     pub source: Source,
+    /// Their address, where they came over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
     /// Objects that are new.
     pub added: usize,
     /// Objects that became others.
@@ -59,13 +82,29 @@ pub struct Head {
     pub confirm_by_ms: Option<u64>,
 }
 
-/// Who wants something, by what way, and when.
+/// Who wants something, and by what way they come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// A name for people: a user, `token NAME`, `certificate NAME`, `zstack agent NAME`.
+    pub name: String,
+    /// By what way.
+    pub source: Source,
+    /// Their address, where they come over TCP.
+    pub from: Option<IpAddr>,
+}
+
+impl Who {
+    /// Somebody of this host.
+    pub fn new(name: impl Into<String>, source: Source) -> Who {
+        Who { name: name.into(), source, from: None }
+    }
+}
+
+/// Who wants something, and when.
 #[derive(Clone, Debug)]
 pub struct By {
     /// Who.
-    pub who: String,
-    /// How.
-    pub source: Source,
+    pub who: Who,
     /// Milliseconds since 1970.
     pub now_ms: u64,
     /// It falls back unless it is confirmed within so many milliseconds.
@@ -102,6 +141,39 @@ pub struct Tidying {
     whole: u64,
     limits: Keep,
     disk: SharedDisk,
+}
+
+/// A generation of the history.
+#[derive(Debug)]
+pub struct Past {
+    generation: u64,
+    /// What one goes back from.
+    present: Basis,
+    disk: SharedDisk,
+}
+
+impl Past {
+    /// What there was when one looked, to plan from.
+    pub fn present(&self) -> &Basis {
+        &self.present
+    }
+
+    /// Its documents. Reads the files of all generations since.
+    ///
+    /// # Errors
+    /// [`Refused::Unkept`] where files cannot be read.
+    pub fn documents(&self) -> Result<Documents, Refused> {
+        let Basis { generation: present, documents, .. } = &self.present;
+        journal::back(&**hold(&self.disk), documents, *present, self.generation).map_err(Refused::Unkept)
+    }
+
+    /// What it changed. Reads its file.
+    ///
+    /// # Errors
+    /// As [`Past::documents`].
+    pub fn changes(&self) -> Result<Vec<Change>, Refused> {
+        journal::changes(&**hold(&self.disk), self.generation).map_err(Refused::Unkept)
+    }
 }
 
 impl Writing {
@@ -249,7 +321,8 @@ impl Store {
     /// [`Refused::Stale`] where another one came between, [`Refused::Unconfirmed`], [`Refused::Unkept`].
     pub fn begin(&self, plan: &Arc<Plan>, by: &By, file_sum: Option<String>) -> Result<Writing, Refused> {
         self.follows(plan)?;
-        if let Some((generation, ms)) = self.unconfirmed(by.now_ms).filter(|_| by.source != Source::Fallback)
+        if let Some((generation, ms)) =
+            self.unconfirmed(by.now_ms).filter(|_| by.who.source != Source::Fallback)
         {
             return Err(Refused::Unconfirmed { generation, seconds: ms.div_ceil(1000) });
         }
@@ -312,29 +385,16 @@ impl Store {
         self.heads.drain(..self.heads.len().saturating_sub(most));
     }
 
-    /// The documents of a generation before.
+    /// A generation before, to be read from files by whatever thread; the store is free meanwhile.
     ///
     /// # Errors
-    /// [`Refused::NoGeneration`], or [`Refused::Unkept`] where files cannot be read.
-    pub fn documents_of(&self, generation: u64) -> Result<Documents, Refused> {
+    /// [`Refused::NoGeneration`], or [`Refused::Unkept`] where nothing is kept.
+    pub fn past(&self, generation: u64) -> Result<Past, Refused> {
         if self.heads.iter().all(|head| head.generation != generation) {
             return Err(Refused::NoGeneration(generation));
         }
-        let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
-        journal::back(&**hold(disk), &self.basis.documents, self.basis.generation, generation)
-            .map_err(Refused::Unkept)
-    }
-
-    /// What a generation changed.
-    ///
-    /// # Errors
-    /// As [`Store::documents_of`].
-    pub fn changes_of(&self, generation: u64) -> Result<Vec<Change>, Refused> {
-        if self.heads.iter().all(|head| head.generation != generation) {
-            return Err(Refused::NoGeneration(generation));
-        }
-        let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
-        journal::changes(&**hold(disk), generation).map_err(Refused::Unkept)
+        let disk = Arc::clone(self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?);
+        Ok(Past { generation, present: self.basis.clone(), disk })
     }
 
     /// Lets the present generation stay; returns its number, `None` where none waits for that.
@@ -355,7 +415,7 @@ impl Store {
     /// Back to before the generation that was not confirmed in time, as a plan; `None` where none is due.
     ///
     /// # Errors
-    /// As [`Store::documents_of`], or what is wrong by now.
+    /// [`Refused::Unkept`] where files cannot be read, or what is wrong by now.
     pub fn fall_back(&self, now_ms: u64) -> Result<Option<Plan>, Refused> {
         let Some((generation, 0)) = self.unconfirmed(now_ms) else { return Ok(None) };
         let disk = self.disk.as_ref().map_err(|why| Refused::Unkept(why.clone()))?;
@@ -370,8 +430,9 @@ fn head(plan: &Plan, generation: u64, by: &By, file_sum: String) -> Head {
     Head {
         generation,
         when_ms: by.now_ms,
-        who: by.who.clone(),
-        source: by.source,
+        who: by.who.name.clone(),
+        source: by.who.source,
+        from: by.who.from,
         added: count(|change| change.before.is_none()),
         changed: count(|change| change.before.is_some() && change.after.is_some()),
         removed: count(|change| change.after.is_none()),

@@ -113,11 +113,11 @@ impl Disk for Memory {
 const LIMITS: Keep = Keep { generations: 4, whole_every: 3 };
 
 fn by(source: Source) -> By {
-    By { who: "root".into(), source, now_ms: 1_000, confirm_within_ms: None }
+    By { who: Who::new("root", source), now_ms: 1_000, confirm_within_ms: None }
 }
 
 fn file() -> Vec<Document> {
-    crate::desired::objects(site()).unwrap()
+    crate::desired::objects(site(), &host()).unwrap()
 }
 
 fn open(disk: &Memory) -> Store {
@@ -162,11 +162,11 @@ fn what_was_stored_is_restored_and_rolled_back() {
         assert_eq!(again.0.basis().generation, n as u64 + 1);
     }
     for back in [10, 9, 8, 7, 6] {
-        let documents = open(&disk).documents_of(back).unwrap();
+        let documents = open(&disk).past(back).unwrap().documents().unwrap();
         assert_eq!(documents.sum(), sums[back as usize - 1], "generation {back}");
     }
-    assert!(matches!(store.documents_of(2), Err(Refused::NoGeneration(2))));
-    let plan = store.basis().plan_documents(&store.documents_of(7).unwrap()).unwrap();
+    assert!(matches!(store.past(2), Err(Refused::NoGeneration(2))));
+    let plan = store.basis().plan_documents(&store.past(7).unwrap().documents().unwrap()).unwrap();
     assert_eq!(store.commit(&plan, &by(Source::Socket), None).unwrap(), 11);
     assert_eq!(sum(&store), sums[6]);
     assert!(disk.files().len() < 12, "{:?}", disk.files().keys());
