@@ -34,12 +34,13 @@ demo: deps-build ## start a gateway among kernel hosts, move real traffic, say w
 	$(RELEASE) --bin tidegate --bin tidegate-agent --bin tidegate-demo
 	$(SUDO) env TIDEGATE=$(abspath $(TARGET))/release/tidegate $(TARGET)/release/tidegate-demo
 
-check: ## format, lints, licences, spelling
+check: ## format, lints, licences, spelling, the OpenAPI document
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) deny --log-level error check licenses bans sources
 	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny check --disable-fetch advisories; else echo "advisories not checked: the RustSec database cannot be reached from here"; fi
 	codespell
+	@deploy/validate-openapi.sh $(TARGET)/venv docs/openapi.json
 
 test: deps check test-dpdk test-lab check-inline bench-instructions test-loom ## everything
 

@@ -30,7 +30,7 @@ if [ "$what" = peers ]; then
         if offered "$p"; then need="$need$p "; else echo "no package $p here: the bench does without it"; fi
     done
 elif [ "$what" != build ]; then
-    need="$need$(missing codespell prometheus traceroute socat wrk bind9-dnsutils dnsmasq-base vsftpd valgrind lua5.4)"
+    need="$need$(missing codespell python3-venv prometheus traceroute socat wrk bind9-dnsutils dnsmasq-base vsftpd valgrind lua5.4)"
 fi
 
 if [ -n "$need$lto" ]; then
