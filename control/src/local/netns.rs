@@ -2,10 +2,11 @@
 //!
 //! A namespace is ours if a marker file says so: `/run/tidegate/netns/NAME` holds device and inode of the namespace and the
 //! control socket of its owner. A namespace of the same name that somebody else made has another inode and is left alone.
-//! So what a killed run left behind is found and taken over or removed, and nothing else ever is.
+//! So what a killed run left behind is found and taken over or removed, and nothing else ever is. The marker is there, and whole, before the
+//! name is: whenever a gateway is killed, no namespace of its own is a stranger to the next.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
     os::unix::{fs::MetadataExt, net::UnixStream},
     path::{Path, PathBuf},
@@ -86,11 +87,11 @@ impl Namespaces {
             return match self.proof(name) {
                 None => Err(NetnsError::Foreign(name.to_owned())),
                 Some(owner) if owner != self.owner && is_alive(&owner) => Err(NetnsError::InUse(owner)),
-                Some(_) => self.mark(name),
+                Some(_) => self.mark(name, &fs::metadata(&path).map_err(os("read the namespace"))?),
             };
         }
-        create(&path)?;
-        self.mark(name).inspect_err(|_| self.remove(name))
+        create(&path, |namespace| self.mark(name, namespace))
+            .inspect_err(|_| drop(fs::remove_file(self.markers.join(name))))
     }
 
     /// Runs `work` in a thread inside the namespace.
@@ -115,6 +116,10 @@ impl Namespaces {
         let Ok(markers) = fs::read_dir(&self.markers) else { return };
         for entry in markers.flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
+            // One that is being written; perhaps another gateway's.
+            if name.starts_with('.') {
+                continue;
+            }
             match self.proof(&name) {
                 Some(owner) if owner == self.owner || !is_alive(&owner) => {
                     if which(&name) {
@@ -129,12 +134,14 @@ impl Namespaces {
         }
     }
 
-    fn mark(&self, name: &str) -> Result<(), NetnsError> {
-        let meta = fs::metadata(path(name)).map_err(os("read the namespace"))?;
-        let marker = Marker { device: meta.dev(), inode: meta.ino(), owner: self.owner.clone() };
+    /// Writes the marker of a namespace, which is there whole or not at all.
+    fn mark(&self, name: &str, namespace: &Metadata) -> Result<(), NetnsError> {
+        let marker = Marker { device: namespace.dev(), inode: namespace.ino(), owner: self.owner.clone() };
         let text = serde_json::to_vec(&marker).map_err(|e| os("write the marker")(e.into()))?;
         fs::create_dir_all(&self.markers).map_err(os("make the directory of markers"))?;
-        fs::write(self.markers.join(name), text).map_err(os("write the marker"))
+        let draft = self.markers.join(format!(".{name}"));
+        fs::write(&draft, text).map_err(os("write the marker"))?;
+        fs::rename(&draft, self.markers.join(name)).map_err(os("write the marker"))
     }
 
     /// The owner of a namespace that a marker proves to be a gateway's.
@@ -168,20 +175,25 @@ fn is_alive(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }
 
-/// A new namespace, bound to its name as `ip netns add` does it, by a thread that ends in it.
-pub(super) fn create(path: &Path) -> Result<(), NetnsError> {
+/// A new namespace, bound to its name as `ip netns add` does it, by a thread that ends in it. `note` hears of it before it has the name.
+///
+/// # Errors
+/// [`NetnsError`]; there is no such name then.
+pub(super) fn create(
+    path: &Path,
+    note: impl FnOnce(&Metadata) -> Result<(), NetnsError> + Send,
+) -> Result<(), NetnsError> {
+    const OWN: &str = "/proc/thread-self/ns/net";
     share_names()?;
-    File::create_new(path).map_err(os("make a name in /run/netns"))?;
-    let made = thread::spawn({
-        let path = path.to_owned();
-        move || {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|e| os("make a network namespace")(e.into()))?;
-            let bind = MsFlags::MS_BIND;
-            mount(Some("/proc/thread-self/ns/net"), &path, None::<&str>, bind, None::<&str>)
-                .map_err(|e| os("bind the namespace to its name")(e.into()))
-        }
-    });
-    join(made.join()).inspect_err(|_| drop(fs::remove_file(path)))
+    let make = || {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|e| os("make a network namespace")(e.into()))?;
+        note(&fs::metadata(OWN).map_err(os("read the namespace"))?)?;
+        File::create_new(path).map_err(os("make a name in /run/netns"))?;
+        mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(|e| os("bind the namespace to its name")(e.into()))
+            .inspect_err(|_| drop(fs::remove_file(path)))
+    };
+    join(thread::scope(|scope| scope.spawn(make).join()))
 }
 
 /// Makes `/run/netns` a shared mount, so that names are seen in all mount namespaces and can be removed from any.

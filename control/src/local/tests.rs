@@ -265,7 +265,7 @@ async fn what_a_killed_run_left_is_taken_over_with_its_programs_or_removed() {
 async fn a_foreign_namespace_stays_and_stops_no_other() {
     let Some(lab) = Lab::new("foreign") else { return };
     let foreign = netns::path(&lab.name(A));
-    netns::create(&foreign).unwrap();
+    netns::create(&foreign, |_| Ok(())).unwrap();
     let mut delivery = lab.delivery(true);
     delivery.sync(vec![lab.wanted(A, &[GATEWAY]), lab.wanted(B, &[GATEWAY])]).await;
     assert_eq!(delivery.names().collect::<Vec<_>>(), [lab.name(B)]);
