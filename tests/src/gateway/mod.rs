@@ -381,6 +381,11 @@ impl Gateway {
         Ok(self.run())
     }
 
+    /// Whether all workers use what was published last.
+    pub fn is_live(&mut self) -> bool {
+        self.control.is_live()
+    }
+
     /// Tells that a port lost its link, or has it again.
     pub fn link(&mut self, port: &str, up: bool) -> Sent<'_> {
         let ports = &self.control.desired().config().gateway.ports;

@@ -42,6 +42,12 @@ impl<'a> Sent<'a> {
         self
     }
 
+    /// Leaves out ARP: what the gateway says of its own addresses and asks of its neighbours, whenever that comes.
+    pub fn without_arp(mut self) -> Sent<'a> {
+        self.left.retain(|(_, frame)| !packet::describe(frame).contains("| arp "));
+        self
+    }
+
     /// Nothing more was sent.
     pub fn nothing(self) {}
 

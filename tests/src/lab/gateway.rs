@@ -168,6 +168,20 @@ impl Gateway {
         Ok(left)
     }
 
+    /// Removes its flow table, which one that was killed leaves for the next.
+    fn forget_flows(&self) {
+        let Some(own) = self.dir.path().file_name() else { return };
+        // As the gateway names it, after its control socket.
+        let own = own.to_string_lossy().replace('-', "%2d");
+        for file in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+            let name = file.file_name();
+            if name.to_string_lossy().contains(&own) {
+                // Nobody is there to be told.
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+
     fn ready(&mut self) -> Result<()> {
         let mut ended = None;
         let up = wait_for("the gateway to answer", || {
@@ -179,6 +193,16 @@ impl Gateway {
             (_, Some(status)) => bail!("the gateway ended with {status}:\n{}", self.process.text()),
             (Err(late), None) => Err(late.context(self.process.text())),
         }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if matches!(self.process.ended(), Ok(None)) {
+            // A test that cares has stopped it itself.
+            let _ = self.stop();
+        }
+        self.forget_flows();
     }
 }
 

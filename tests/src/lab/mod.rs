@@ -10,6 +10,7 @@ pub mod host;
 pub mod idle;
 pub mod internet;
 pub mod limit;
+pub mod management;
 pub mod netns;
 pub mod probe;
 pub mod process;
@@ -33,6 +34,7 @@ pub use self::{
     gateway::Gateway,
     host::{ComputeHost, Underlay, Vm},
     internet::Internet,
+    management::{Keys, Management},
     netns::Netns,
     site::Site,
 };

@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_tests::lab::{
     Gateway, Internet, Netns, Site, Underlay,
     host::plug,
@@ -25,20 +25,20 @@ use tidegate_tests::lab::{
 const IDLE: usize = 10_000;
 
 /// A site with services whose ports have the same MACs after a restart, as a NIC has.
-fn site(keep_on_stop: bool) -> Option<(Internet, Site)> {
+pub(crate) fn site(change: impl FnOnce(&mut Value)) -> Option<(Internet, Site)> {
     let site = super::site_with(|config| {
         *config = config_with_services();
         for (at, mac) in ["02:00:00:00:91:00", "02:00:00:00:91:01"].into_iter().enumerate() {
             config["gateway"]["ports"][at]["mac"] = json!(mac);
         }
         config["snats"][0]["ports_per_vm"] = json!(16_384);
-        config["gateway"]["flow_state"] = json!({ "keep_on_stop": keep_on_stop });
+        change(config);
     })?;
     Some((Internet::behind(&site).unwrap(), site))
 }
 
 /// The files of flow tables that gateways of this process have made and not removed.
-fn flow_files() -> Vec<String> {
+pub(crate) fn flow_files() -> Vec<String> {
     let files = std::fs::read_dir("/dev/shm").unwrap().flatten();
     let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
     // Named after the control socket, which is in a directory of this process.
@@ -66,7 +66,7 @@ fn first_answer(pings: &Running, after: f64) -> Option<f64> {
 }
 
 /// Where the idle connections lead.
-fn remote() -> SocketAddr {
+pub(crate) fn remote() -> SocketAddr {
     SocketAddr::from((SERVER.parse::<Ipv4Addr>().unwrap(), 7777))
 }
 
@@ -83,7 +83,7 @@ fn far_end() {
 
 #[test]
 fn killed_under_load_every_connection_goes_on() {
-    let Some((internet, mut site)) = site(false) else { return };
+    let Some((internet, mut site)) = site(|_| ()) else { return };
     let remote = remote();
     let mut idle = Idle::open(site.web.netns(), &internet.server, remote, IDLE, "crash::far_end").unwrap();
     assert_eq!(idle.alive(), IDLE, "before");
@@ -126,7 +126,8 @@ fn killed_under_load_every_connection_goes_on() {
 #[test]
 fn a_stop_keeps_what_it_is_asked_to_and_what_cannot_be_believed_is_forgotten() {
     const FEW: usize = 50;
-    let Some((internet, mut site)) = site(true) else { return };
+    let keep = |config: &mut Value| config["gateway"]["flow_state"] = json!({ "keep_on_stop": true });
+    let Some((internet, mut site)) = site(keep) else { return };
     let mut idle = Idle::open(site.web.netns(), &internet.server, remote(), FEW, "crash::far_end").unwrap();
     assert_eq!(idle.alive(), FEW, "before");
     let Site { gateway, underlay, upstream, .. } = &mut site;

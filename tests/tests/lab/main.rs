@@ -5,6 +5,7 @@
 
 mod balance;
 mod balance_load;
+mod churn;
 mod crash;
 mod desired;
 mod direct;
@@ -14,6 +15,7 @@ mod health;
 mod http;
 mod itself;
 mod jumbo;
+mod kill;
 mod lifecycle;
 mod local;
 mod nat;
@@ -25,6 +27,7 @@ mod public;
 mod qos;
 mod reload;
 mod rest;
+mod three_ways;
 mod workers;
 mod zsnp;
 mod zsnp_ends;

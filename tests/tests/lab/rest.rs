@@ -1,70 +1,54 @@
 //! The REST API on the management network of a gateway: `curl` with TLS and a token brings networks up from nothing; clients that are slow,
 //! large or many disturb neither traffic nor others.
 
-use std::{collections::VecDeque, fs, io::Write as _, net::TcpStream, process::Command};
+use std::{collections::VecDeque, fs, io::Write as _, net::TcpStream};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tidegate_tests::{
-    lab::{Netns, Site, gateway, probe::ping, site, stream::Datagrams, wait_for},
-    rest,
+use tidegate_tests::lab::{
+    Keys, Management, Site, gateway,
+    management::{MANAGER, address},
+    probe::ping,
+    site,
+    stream::Datagrams,
+    wait_for,
 };
 
-/// The gateway on the management network.
-const GATEWAY: &str = "192.0.2.1";
-/// A manager there.
-const MANAGER: &str = "192.0.2.2";
 /// Whoever does not say where they come from.
 const STRANGER: &str = "192.0.2.3";
-const PORT: u16 = 8443;
 
 /// A gateway that knows its underlay and its upstream and nothing else, with an API.
 struct Managed {
     site: Site,
-    management: Netns,
-    files: TempDir,
-    token: String,
+    management: Management,
 }
 
 impl Managed {
     fn start() -> Option<Managed> {
-        let (files, binary) = (TempDir::new().unwrap(), gateway::binary().ok()?);
-        rest::certificates(files.path(), &[GATEWAY]);
-        let path = |name: &str| files.path().join(name).display().to_string();
-        let made = Command::new(binary)
-            .args(["token", "manager", "--role", "write", "--file", &path("tokens")])
-            .output();
-        let token = String::from_utf8(made.unwrap().stdout).unwrap().trim().to_owned();
-        fs::write(files.path().join("token"), &token).unwrap();
+        gateway::binary().ok()?;
+        let keys = Keys::new().unwrap();
         let site = super::site_with(|config| {
             for section in ["vpc_routers", "vpc_networks", "routes"] {
                 config[section] = json!([]);
             }
-            config["gateway"]["api"] = json!({
-                "listen": [format!("0.0.0.0:{PORT}")],
-                "tls": { "certificate": path("gateway.pem"), "key": path("gateway.key") },
-                "tokens": path("tokens"),
-                "limits": { "timeout_s": 2 },
-            });
+            keys.allow(config);
+            config["gateway"]["api"]["limits"] = json!({ "timeout_s": 2 });
         })?;
-        let management = site.lab.netns("management").unwrap();
-        let gateway = site.gateway.netns();
-        management.ip(&format!("link add mgmt type veth peer name mgmt netns {}", gateway.name())).unwrap();
-        gateway.ip(&format!("addr add {GATEWAY}/24 dev mgmt\nlink set mgmt up")).unwrap();
-        let own =
-            format!("addr add {STRANGER}/24 dev mgmt\naddr add {MANAGER}/24 dev mgmt\nlink set mgmt up");
-        management.ip(&own).unwrap();
-        Some(Managed { site, management, files, token })
+        let management = Management::connect(&site, keys).unwrap();
+        // The first address is that of whoever names none.
+        let addresses = [format!("del {MANAGER}"), format!("add {STRANGER}"), format!("add {MANAGER}")];
+        let lines = addresses.map(|change| format!("address {change}/24 dev mgmt\n"));
+        management.netns().ip(&lines.concat()).unwrap();
+        Some(Managed { site, management })
     }
 
     /// What `curl` gets: the status and the body; or why it gets nothing.
     fn try_curl(&self, method: &str, path: &str, words: &[&str]) -> Result<(u16, Value), String> {
-        let mut curl = self.management.command("curl");
+        let mut curl = self.management.netns().command("curl");
         curl.args(["-sS", "--max-time", "60", "--interface", MANAGER, "-X", method, "-w", "\n%{http_code}"]);
-        curl.arg("--cacert").arg(self.files.path().join("ca.pem"));
-        curl.args(["-H", &format!("authorization: Bearer {}", self.token)]);
+        curl.arg("--cacert").arg(self.management.keys().path("ca.pem"));
+        curl.args(["-H", &format!("authorization: Bearer {}", self.management.keys().token())]);
         curl.args(["-H", "content-type: application/json"]);
-        curl.args(words).arg(format!("https://{GATEWAY}:{PORT}{path}"));
+        curl.args(words).arg(format!("https://{}{path}", address()));
         let said = curl.output().map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         let (body, status) = text.rsplit_once('\n').unwrap_or_default();
@@ -108,9 +92,9 @@ impl Managed {
 
     /// A command of the tools that goes over the network.
     fn remote(&self, words: &str) -> String {
-        let file = |name: &str| self.files.path().join(name).display().to_string();
-        let mut command = self.management.command(&gateway::binary().unwrap().display().to_string());
-        command.args(words.split_whitespace()).args(["--server", &format!("https://{GATEWAY}:{PORT}")]);
+        let file = |name: &str| self.management.keys().path(name).display().to_string();
+        let mut command = self.management.netns().command(&gateway::binary().unwrap().display().to_string());
+        command.args(words.split_whitespace()).args(["--server", &format!("https://{}", address())]);
         command.args(["--token-file", &file("token"), "--ca", &file("ca.pem")]);
         let said = command.output().unwrap();
         assert!(said.status.success(), "{words}: {}", String::from_utf8_lossy(&said.stderr));
@@ -128,20 +112,25 @@ fn curl_brings_networks_up_from_nothing_and_takes_them_down() {
     let written = managed.remote("get vpc_networks vpc-1-1");
     assert!(written.contains("192.168.20.0/24") && written.contains("active"), "{written}");
     let history = managed.remote("history");
-    assert!(history.contains("token manager"), "{history}");
+    assert!(history.contains("token manager") && history.contains(&format!("api {MANAGER}")), "{history}");
 
     let (_, network) = managed.curl("GET", "/v1/vpc_networks/vpc-1-2", &[]);
     let said = managed.remote("delete vpc_networks vpc-1-2");
     assert!(said.contains("is live on all workers"), "{said}");
     assert!(!managed.answers());
-    let file = managed.files.path().join("back.json");
+    let file = managed.management.keys().path("back.json");
     fs::write(&file, json!({ "vpc_networks": [network] }).to_string()).unwrap();
     managed.remote(&format!("apply --merge --strict -f {}", file.display()));
     wait_for("the network", || managed.answers().then_some(())).unwrap();
     managed.remote("rollback 1");
     assert!(!managed.answers(), "nothing, as at the start");
     let audit = fs::read_to_string(managed.site.gateway.dir().join("state/audit.jsonl")).unwrap();
-    assert!(audit.contains(MANAGER) && audit.contains("POST") && !audit.contains(&managed.token), "{audit}");
+    assert!(
+        audit.contains(MANAGER)
+            && audit.contains("POST")
+            && !audit.contains(managed.management.keys().token()),
+        "{audit}"
+    );
 }
 
 #[test]
@@ -151,12 +140,12 @@ fn ten_thousand_connections_and_a_hundred_megabytes_disturb_nobody() {
     wait_for("the networks", || managed.answers().then_some(())).unwrap();
     let site = &managed.site;
     let traffic = Datagrams::start(site.web.netns(), site.app.netns(), site.app.address(), 1000).unwrap();
-    let large = managed.files.path().join("large");
+    let large = managed.management.keys().path("large");
     fs::File::create(&large).unwrap().set_len(100 << 20).unwrap();
     let flood = || {
         let mut kept = VecDeque::new();
         for n in 0..10_000 {
-            let Ok(mut stream) = TcpStream::connect((GATEWAY, PORT)) else { continue };
+            let Ok(mut stream) = TcpStream::connect(address()) else { continue };
             if n % 2 == 0 {
                 // The beginning of a handshake.
                 let _ = stream.write_all(&[0x16, 3, 1, 0, 200, 1]);
@@ -166,7 +155,7 @@ fn ten_thousand_connections_and_a_hundred_megabytes_disturb_nobody() {
         }
         kept
     };
-    let _kept = managed.management.enter(flood).unwrap();
+    let _kept = managed.management.netns().enter(flood).unwrap();
     let words = ["-H", "expect: 100-continue", "--data-binary", &format!("@{}", large.display())];
     for _ in 0..3 {
         let (status, said) = managed.curl("POST", "/v1/transactions", &words);

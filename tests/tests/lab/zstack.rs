@@ -37,7 +37,10 @@ fn site() -> Option<(Internet, Site)> {
 }
 
 /// Does something with a manager that is where the agent is.
-fn managed<F: Future<Output = T>, T: Send>(site: &Site, work: impl FnOnce(Manager) -> F + Send) -> T {
+pub(crate) fn managed<F: Future<Output = T>, T: Send>(
+    site: &Site,
+    work: impl FnOnce(Manager) -> F + Send,
+) -> T {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { work(Manager::start().await).await })

@@ -7,6 +7,7 @@ mod balance;
 mod balance_count;
 mod balance_time;
 mod change;
+mod churn;
 mod crash;
 mod drop;
 mod flow;
