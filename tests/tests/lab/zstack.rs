@@ -11,11 +11,13 @@ use tidegate_tests::{
         stream::Datagrams,
         wait_for,
     },
-    zstack::{Environment, Manager},
+    zstack::{Environment, Manager, send},
 };
 
 const ROUTER: &str = "11111111111111111111111111111111";
 const PUBLIC: &str = "00:00:5e:00:53:01";
+/// The VIP of the EIP, as the manager calls it.
+const OWN_UUID: &str = "33333333333333333333333333333302";
 
 /// Where the agent listens, in the gateway's namespace.
 fn agent() -> SocketAddr {
@@ -72,7 +74,7 @@ fn environment() -> Environment {
     };
     let vip = |ip: &str| {
         json!({ "ip": ip, "netmask": "255.255.255.0", "gateway": "203.0.113.1", "ownerEthernetMac": PUBLIC,
-                "vipUuid": "33333333333333333333333333333333", "isSystem": ip == SHARED })
+                "vipUuid": if ip == OWN { OWN_UUID } else { "33333333333333333333333333333301" }, "isSystem": ip == SHARED })
     };
     Environment {
         uuid: ROUTER.into(),
@@ -116,6 +118,24 @@ fn a_manager_brings_a_router_up_and_a_crash_cuts_nothing_and_leaves_nothing_over
     });
     wait_for("the router's networks", || answers(&site).then_some(())).unwrap();
     assert!(own_answers(&site));
+    managed(&site, async |manager| {
+        let (status, page) = send(agent(), "/metrics", &[], "").await.unwrap();
+        assert_eq!(status, 200, "{page}");
+        let name = format!("zstack_vip_in_packages{{VipUUID=\"{OWN_UUID}\"}} ");
+        let counted =
+            page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{page}"));
+        assert!(counted.parse::<u64>().unwrap() >= 5, "what just arrived: {counted}");
+        assert!(page.contains("vpcMemoryUsage{memory=\"total\"}"), "{page}");
+        // This gateway does not teach hosts.
+        let refused = manager.call(agent(), "/zsn/dr", json!({ "enabled": true })).await.unwrap_err();
+        assert!(refused.0.contains("gateway.zsnp"), "{refused:?}");
+        assert_eq!(
+            manager.call(agent(), "/zsn/dr", json!({ "enabled": false })).await.unwrap()["enabled"],
+            "false"
+        );
+        let status = manager.call(agent(), "/zsn/status", json!({})).await.unwrap();
+        assert_eq!(status, json!({ "rawStatus": "{}" }));
+    });
     assert!(site.gateway.tidegate("history").unwrap().contains("zstack agent r1"));
 
     // Neither the host's file nor an earlier generation takes away what a manager pushed.
