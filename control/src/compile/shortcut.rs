@@ -25,8 +25,10 @@ use crate::{
 /// Why the gateway itself must see packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forbidden {
-    /// `distributed_routing` of the network, or of its VPC router, is off.
+    /// `distributed_routing` is off, of the VPC router and of all its networks that say so themselves.
     SwitchedOff,
+    /// That of the network is off, and not that of all others of its VPC router.
+    NetworkSwitchedOff,
     /// The network is gone.
     Gone,
     /// One of the two networks is no VXLAN, or they are of tunnel ends that hosts do not share.
@@ -46,6 +48,7 @@ impl Forbidden {
     pub const fn phrase(self) -> &'static str {
         match self {
             Forbidden::SwitchedOff => "distributed_routing is off",
+            Forbidden::NetworkSwitchedOff => "distributed_routing of the network is off",
             Forbidden::Gone => "the network is gone",
             Forbidden::OtherUnderlay => "not both on VXLANs of one tunnel end",
             Forbidden::SameNetwork => "nothing is routed in one network",
@@ -188,7 +191,7 @@ impl Compiled {
     /// [`Forbidden`]: why not.
     pub fn judge(&self, source: NetId, destination: Ipv4Addr) -> Result<Leg, Forbidden> {
         match self.shortcuts.sources.get(&source) {
-            None => return Err(Forbidden::SwitchedOff),
+            None => return Err(self.switched_off(source)),
             Some(Err(why)) => return Err(*why),
             Some(Ok(())) => {}
         }
@@ -217,5 +220,14 @@ impl Compiled {
             return Err(Forbidden::Limited);
         }
         Ok(Leg { vrf: net.vrf, egress })
+    }
+
+    /// Which switch is off: hosts are told at once that it is all of a VPC router.
+    fn switched_off(&self, source: NetId) -> Forbidden {
+        let vrf = self.tables.net(source).map(|net| net.vrf);
+        match vrf.and_then(|vrf| self.shortcuts.vpc(vrf)) {
+            Some(_) => Forbidden::NetworkSwitchedOff,
+            None => Forbidden::SwitchedOff,
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Machine {
 /// As a host is told.
 pub(super) fn reason_of(why: Why) -> WithdrawReason {
     match why {
-        Why::Forbidden(Forbidden::SwitchedOff) => WithdrawReason::SwitchedOff,
+        Why::Forbidden(Forbidden::SwitchedOff | Forbidden::NetworkSwitchedOff) => WithdrawReason::SwitchedOff,
         Why::Forbidden(
             Forbidden::Gone
             | Forbidden::OtherUnderlay

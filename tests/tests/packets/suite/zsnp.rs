@@ -152,6 +152,23 @@ fn silence_is_asked_three_times() {
     assert!(gw.shown(Table::Shortcuts, &[])[0].contains(" held "));
 }
 
+/// The same with the switch of `red-1` itself.
+fn with_network_switch(site: &str, on: bool) -> String {
+    site.replacen("{ id: red-1,", &format!("{{ id: red-1, distributed_routing: {on},"), 1)
+}
+
+#[test]
+fn a_network_that_says_so_itself_decides_for_its_packets() {
+    let mut gw = Gateway::start(&with_network_switch(SITE, true), crate::WORKERS);
+    let (from_1, from_2) = ([10, 1, 2, 9].into(), [10, 1, 1, 7].into());
+    assert!(gw.allows_direct("red-1", from_1) && !gw.allows_direct("red-2", from_2));
+    gw.reload(&with_network_switch(&site_on(), false)).ignore();
+    assert!(!gw.allows_direct("red-1", from_1) && gw.allows_direct("red-2", from_2));
+    gw.reload(&with_network_switch(SITE, false)).ignore();
+    assert!(!gw.allows_direct("red-1", from_1) && !gw.allows_direct("red-2", from_2));
+    gw.take_moved();
+}
+
 #[test]
 fn a_switch_a_service_and_a_move_take_it_back_at_once() {
     const EIP: &str = "
@@ -161,6 +178,7 @@ eips: [{ id: e, vip: v, nic: n }]
 ";
     for (what, reason) in [
         ("switch", WithdrawReason::SwitchedOff),
+        ("switch of the network", WithdrawReason::SwitchedOff),
         ("service", WithdrawReason::Policy),
         ("move", WithdrawReason::Moved),
     ] {
@@ -168,6 +186,11 @@ eips: [{ id: e, vip: v, nic: n }]
         optimise(&mut gw, &a, &b, &mut host1, &mut host2);
         let (told, scope) = match what {
             "switch" => (gw.reload(SITE).frames(), Scope::Vpc),
+            // Others of the VPC go on.
+            "switch of the network" => {
+                let off = with_network_switch(&site_on(), false);
+                (gw.reload(&off).frames(), Scope::One(matches(&a, &b)))
+            }
             "service" => (gw.reload(&format!("{}{EIP}", site_on())).frames(), Scope::One(matches(&a, &b))),
             _ => {
                 gw.silence(&b);
