@@ -254,3 +254,22 @@ fn tcp_of_a_vm_is_short_cut_too() {
     let inner = SlicedPacket::from_ethernet(&out[50..]).unwrap();
     assert!(matches!(inner.transport, Some(etherparse::TransportSlice::Tcp(tcp)) if tcp.syn()));
 }
+
+/// Prints what a packet pays with one shortcut and with many; nothing is asserted of it, as other programs run beside this one.
+#[test]
+fn a_packet_s_look_is_no_longer_among_a_hundred_thousand_shortcuts() {
+    let options = Options { protocol: 253, shortcuts_max: 131_072, attach: Attach::Auto };
+    let Ok(mut programs) = Programs::load(options) else { return eprintln!("skipped: no programs") };
+    programs.pretend(Port { vni: vni(222), vtep: VTEP, udp_port: 8472 }).unwrap();
+    // It finds its shortcut and is left to the gateway, because its TTL ends; so every run has the same frame.
+    let frame = udp(GATEWAY, TARGET, 1, 100);
+    let pair = |n: u32| Pair { vni: vni(222), address: Ipv4Addr::from(0x0a00_0000 + n) };
+    programs.install(Pair { vni: vni(222), address: TARGET }, &rule()).unwrap();
+    let one = programs.cost(Side::Vm, &frame, 1_000_000).unwrap();
+    (0..100_000).for_each(|n| programs.install(pair(n), &rule()).unwrap());
+    let many = programs.cost(Side::Vm, &frame, 1_000_000).unwrap();
+    let missing = programs.cost(Side::Vm, &udp(GATEWAY, VTEP, 64, 100), 1_000_000).unwrap();
+    eprintln!(
+        "vm_ingress until its shortcut is found: {one:?} with one, {many:?} among 100,001; none found: {missing:?}"
+    );
+}

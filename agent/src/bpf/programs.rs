@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     os::fd::{AsFd, BorrowedFd},
+    time::Duration,
 };
 
 use aya::{
@@ -293,6 +294,15 @@ impl Programs {
         let len = usize::try_from(ran.data_size_out).unwrap_or_default();
         out.truncate(len);
         Ok((i32::from_ne_bytes(ran.return_value.to_ne_bytes()), out))
+    }
+
+    /// What a run of a program on a frame that it leaves as it is takes: the mean of so many. For measurements.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn cost(&mut self, side: Side, frame: &[u8], repeat: u32) -> Result<Duration, Error> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        Ok(program(&mut self.ebpf, side)?.test_run(options)?.duration)
     }
 
     /// The same without a program attached: has the program know `lo` as this port.
