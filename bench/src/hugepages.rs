@@ -7,6 +7,10 @@ use tidegate_bench::interrupt::Undo;
 
 const PATH: &str = "/proc/sys/vm/nr_hugepages";
 const PAGE_MIB: u32 = 2;
+/// Makes free memory whole.
+const COMPACT: &str = "/proc/sys/vm/compact_memory";
+/// How often the kernel is asked: each time it moves some more of what is in the way.
+const ATTEMPTS: usize = 5;
 
 /// Reserved hugepages; gives back on drop what it took.
 #[derive(Debug)]
@@ -24,8 +28,16 @@ impl Reserved {
         // Nobody is there to be told; what stays is visible in /proc/meminfo.
         let reserved = Reserved { _undo: Undo::new(move || drop(write(before))) };
         let wanted = before + mib.div_ceil(PAGE_MIB);
-        write(wanted)?;
-        let got = read()?;
+        let mut got = before;
+        for _ in 0..ATTEMPTS {
+            write(wanted)?;
+            got = read()?;
+            if got >= wanted {
+                break;
+            }
+            // In vain without permission; then it is said below.
+            let _ = fs::write(COMPACT, "1");
+        }
         ensure!(got >= wanted, "{wanted} hugepages were wanted, the kernel gives {got}; ask for less");
         Ok(reserved)
     }
