@@ -4,7 +4,7 @@
 //! The method is that of `docs/performance.md`: frames come from memory, each copied into a fresh buffer; *work* is what happens
 //! between a frame handed over by the input and handed to the output; nothing is measured before every emitted frame of a
 //! first pass was read by an independent parser and found right. `callgrind` runs the same under valgrind, and `instructions` compares what that counts with the file of the gate, `services` one scenario with the next. `vpp` writes a scenario for VPP. `compile`
-//! and `desired` are apart: they tell what control needs for a configuration, and for objects and changes of them.
+//! and `desired` are apart: they tell what control needs for a configuration, and for objects and changes of them; `shortcuts` what it needs to find flows that hosts could carry.
 
 pub mod build;
 pub mod callgrind;
@@ -32,6 +32,8 @@ pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod services;
+#[cfg(feature = "control")]
+pub mod shortcuts;
 pub mod site;
 pub mod target;
 pub mod traffic;

@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("agent", &["tidegate-zsnp"]),
     ("fastpath", &["dpdk-sys"]),
     ("control", &["tidegate-fastpath", "tidegate-zsnp"]),
-    ("bench", &["dpdk-sys", "tidegate-fastpath", "tidegate-control"]),
+    ("bench", &["dpdk-sys", "tidegate-zsnp", "tidegate-fastpath", "tidegate-control"]),
     ("tests", &["dpdk-sys", "tidegate-zsnp", "tidegate-agent", "tidegate-fastpath", "tidegate-control"]),
 ];
 

@@ -11,6 +11,8 @@ mod peers;
 mod results;
 mod run;
 mod services;
+#[cfg(feature = "control")]
+mod shortcuts;
 mod table;
 mod write;
 
@@ -50,6 +52,9 @@ enum Command {
     /// Measures what control needs for many objects of desired state, and for one changed object.
     #[cfg(feature = "control")]
     Desired(desired::Desired),
+    /// Measures what control needs to find the flows that are worth a shortcut.
+    #[cfg(feature = "control")]
+    Shortcuts(shortcuts::Shortcuts),
 }
 
 /// Does what the command line says.
@@ -68,5 +73,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Compile(compile) => compile.run(),
         #[cfg(feature = "control")]
         Command::Desired(desired) => desired.run(),
+        #[cfg(feature = "control")]
+        Command::Shortcuts(shortcuts) => shortcuts.run(),
     }
 }
