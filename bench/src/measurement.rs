@@ -1,6 +1,6 @@
 //! Rounds over all subjects in turn, so that what the machine does to one it does to all; and what comes of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -78,15 +78,22 @@ fn ourselves() -> String {
     "tidegate".to_owned()
 }
 
+impl fmt::Display for Label {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Label { engine, scenario, flows, frames, buffers, .. } = self;
+        write!(to, "{engine}, {scenario} with {flows} flows, frames of {frames} bytes, on {buffers}")
+    }
+}
+
 impl Label {
     /// Whether it is a measurement of this gateway.
     pub fn is_ours(&self) -> bool {
         self.engine == ourselves()
     }
 
-    /// Whether packets come from another process.
+    /// Whether packets come from a generator: another process, or `net_pcap`.
     pub fn has_generator(&self) -> bool {
-        self.is_ours() && self.buffers.ends_with("from testpmd")
+        self.is_ours() && (self.buffers.ends_with("from testpmd") || self.buffers.ends_with("net_pcap"))
     }
 
     /// Whether packets come by a device, so that its driver is in the work.
@@ -307,7 +314,7 @@ const ROUNDS_MIN: usize = 3;
 pub fn measure(subjects: &mut [Box<dyn Subject>], rounds: usize, length: Length) -> Result<Vec<Row>> {
     let mut samples: Vec<Vec<(Sample, f64)>> = vec![Vec::new(); subjects.len()];
     for subject in &mut *subjects {
-        let name = format!("{:?}", subject.label());
+        let name = subject.label().to_string();
         subject.verify().with_context(|| name)?;
     }
     for _ in 0..rounds {
@@ -337,7 +344,7 @@ fn row(subject: &mut dyn Subject, mut samples: Vec<(Sample, f64)>, best: f64, hz
         Spread::of(values.filter(|v| v.is_finite())).context("no packet was measured")
     };
     let (work_cycles, total) = (per_packet(|s| s.work)?, per_packet(|s| s.total)?);
-    let outcome = subject.finish().with_context(|| format!("{:?}", subject.label()))?;
+    let outcome = subject.finish().with_context(|| subject.label().to_string())?;
     Ok(Row {
         label: subject.label().clone(),
         work_cycles,

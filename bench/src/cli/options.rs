@@ -20,6 +20,9 @@ use tidegate_bench::{
     traffic::Traffic,
 };
 
+#[cfg(feature = "peers")]
+use tidegate_bench::peer::fed::GeneratorKind;
+
 use crate::hugepages::Reserved;
 
 /// Where packets are.
@@ -35,6 +38,8 @@ pub(super) enum On {
     Memif,
     /// The same, and at the other end of the memif dpdk-testpmd sends as fast as it can, on another CPU.
     Testpmd,
+    /// The same, and net_pcap replays them, whose driver is in the work then.
+    Pcap,
 }
 
 impl On {
@@ -48,7 +53,18 @@ impl On {
             "mbuf" => On::Dpdk,
             "mbuf, net_ring" => On::Ring,
             "mbuf, net_memif" => On::Memif,
+            "mbuf, net_pcap" => On::Pcap,
             _ => On::Testpmd,
+        }
+    }
+
+    /// Who sends the frames, where they are not just handed over.
+    #[cfg(feature = "peers")]
+    pub(super) fn generator(self, cpu: Option<u16>) -> Option<GeneratorKind> {
+        match self {
+            On::Testpmd => Some(GeneratorKind::Testpmd(beside(cpu))),
+            On::Pcap => Some(GeneratorKind::Pcap),
+            On::Mem | On::Dpdk | On::Ring | On::Memif => None,
         }
     }
 
@@ -68,8 +84,15 @@ impl fmt::Display for On {
             On::Ring => "ring",
             On::Memif => "memif",
             On::Testpmd => "testpmd",
+            On::Pcap => "pcap",
         })
     }
+}
+
+/// Another CPU than that of the worker.
+#[cfg(feature = "peers")]
+pub(super) fn beside(cpu: Option<u16>) -> usize {
+    usize::from(cpu.unwrap_or_default()) ^ 1
 }
 
 /// How long and where is measured, and where the result goes.

@@ -5,7 +5,7 @@ use clap::Args;
 use tidegate_bench::{
     measurement::{Subject, measure},
     peer::{
-        fed::Fed,
+        fed::{Fed, GeneratorKind},
         linux::{self, Linux},
         ovs::{self, Ovs},
         testpmd::{self, Mode, Testpmd},
@@ -15,7 +15,7 @@ use tidegate_bench::{
     traffic::{FrameSize, Traffic},
 };
 
-use super::options::{Measuring, On, Places, Source, Subjects};
+use super::options::{Measuring, On, Places, Source, Subjects, beside};
 
 /// What is measured where nothing is named.
 pub(super) const MAIN: [Name; 7] =
@@ -73,11 +73,11 @@ pub(super) fn fed(
     places: &Places,
     measuring: &Measuring,
 ) -> Result<Vec<Box<dyn Subject>>> {
-    let cpu = usize::from(measuring.cpu.unwrap_or_default());
+    let generator = GeneratorKind::Testpmd(beside(measuring.cpu));
     let Some(pool) = places.mbufs().filter(|_| testpmd::is_there()) else { return Ok(Vec::new()) };
     let mut fed: Vec<Box<dyn Subject>> = Vec::new();
     for (name, is_control) in FED.into_iter().flat_map(|name| [(name, false), (name, true)]) {
-        fed.push(Box::new(Fed::new(name, parameters, pool, is_control, cpu ^ 1)?));
+        fed.push(Box::new(Fed::new(name, parameters, pool, is_control, generator)?));
     }
     Ok(fed)
 }

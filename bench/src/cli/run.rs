@@ -16,7 +16,7 @@ use tidegate_bench::{
 };
 
 #[cfg(feature = "peers")]
-use tidegate_bench::peer::fed::Fed;
+use tidegate_bench::peer::fed::{Fed, GeneratorKind};
 
 use super::{
     instructions,
@@ -136,8 +136,8 @@ impl Run {
             for source in self.sources(name, &parameters, capture.as_ref())? {
                 for on in &self.on {
                     #[cfg(feature = "peers")]
-                    if *on == On::Testpmd {
-                        subjects.push(self.fed(name, &parameters, &source, &places)?);
+                    if let Some(generator) = on.generator(self.measuring.cpu) {
+                        subjects.push(self.fed(name, &parameters, &source, &places, generator)?);
                         continue;
                     }
                     let burst = self.burst.into();
@@ -157,15 +157,15 @@ impl Run {
         parameters: &Parameters,
         source: &Source,
         places: &Places,
+        generator: GeneratorKind,
     ) -> Result<Box<dyn Subject>> {
         let pool = places.mbufs().context("no mbufs")?;
-        let cpu = usize::from(self.measuring.cpu.unwrap_or_default());
         let is_control = match source {
             Source::Established(_) => false,
             Source::Control(_) => true,
-            _ => bail!("testpmd sends packets of established flows to one worker, no others"),
+            _ => bail!("testpmd and pcap send packets of established flows to one worker, no others"),
         };
-        Ok(Box::new(Fed::new(name, parameters, pool, is_control, cpu ^ 1)?))
+        Ok(Box::new(Fed::new(name, parameters, pool, is_control, generator)?))
     }
 
     /// What is replayed through a scenario.

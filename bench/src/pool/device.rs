@@ -99,7 +99,8 @@ impl DeviceWire {
     }
 }
 
-fn next_number() -> u32 {
+/// A number that no device of this process has in its name.
+pub fn next_number() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
