@@ -32,6 +32,7 @@ mod workers;
 mod zsnp;
 mod zsnp_ends;
 mod zsnp_kill;
+mod zsnp_local;
 mod zstack;
 
 use serde_json::Value;

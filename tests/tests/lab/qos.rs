@@ -100,11 +100,12 @@ fn udp_above_the_rate_passes_at_the_rate_to_the_percent() {
 
 #[test]
 fn a_reload_changes_the_rate_under_traffic() {
-    let qos = |rate: &str| json!([{"id": "vip", "vip": "shared", "outbound": rate, "burst": "512KiB"}]);
+    // A sender that is held up for less than 0.6 s fills no bucket to the brim.
+    let qos = |rate: &str| json!([{"id": "vip", "vip": "shared", "outbound": rate, "burst": "2MiB"}]);
     let Some((internet, site)) = site_with(qos("10Mbit/s")) else { return };
     let ends = (&internet.server, site.web.netns(), SERVER);
     let bucket = Limit { id: "vip", direction: "outbound" };
-    let flood = || bucket.under_stream(&site, ends, ("-u -b 20M -P 2 -l 1200", 4), [1_500, 3_500]).unwrap().1;
+    let flood = || bucket.under_stream(&site, ends, ("-u -b 40M -P 2 -l 1200", 4), [1_500, 3_500]).unwrap().1;
     let [a, b] = flood();
     let mut config: Value =
         serde_json::from_str(&std::fs::read_to_string(site.gateway.dir().join("gateway.yaml")).unwrap())

@@ -12,14 +12,14 @@ use tidegate_tests::lab::{
 use tidegate_zsnp::{Action, Keyring, Mac, Match, Message, Scope, Shortcut, Status, Vni};
 
 /// The site with an agent on each host.
-struct Hosts {
-    agent1: Agent,
-    agent2: Agent,
-    granter: Granter,
-    site: Site,
+pub(super) struct Hosts {
+    pub(super) agent1: Agent,
+    pub(super) agent2: Agent,
+    pub(super) granter: Granter,
+    pub(super) site: Site,
 }
 
-fn hosts(options: &str) -> Option<Hosts> {
+pub(super) fn hosts(options: &str) -> Option<Hosts> {
     let site = super::site()?;
     let start = |host| Agent::start(&site.lab, host, options).unwrap();
     let (agent1, agent2) = (start(&site.host1), start(&site.host2));
@@ -64,7 +64,7 @@ fn shortcut(from: (&Vm, u32, &str), to: (&Vm, u32, &ComputeHost), lifetime_s: u3
 }
 
 impl Hosts {
-    fn forth(&self, lifetime_s: u32) -> Shortcut {
+    pub(super) fn forth(&self, lifetime_s: u32) -> Shortcut {
         let site = &self.site;
         shortcut((&site.web, 222, "192.168.20.1"), (&site.app, 223, &site.host2), lifetime_s)
     }
@@ -75,7 +75,7 @@ impl Hosts {
     }
 
     /// Shortcuts between web and app, both ways.
-    fn optimise(&self, lifetime_s: u32) {
+    pub(super) fn optimise(&self, lifetime_s: u32) {
         let [one, two] =
             [(&self.site.host1, self.forth(lifetime_s)), (&self.site.host2, self.back(lifetime_s))];
         for (host, shortcut) in [one, two] {
@@ -84,7 +84,7 @@ impl Hosts {
     }
 
     /// Packets that the gateway has received, with what a few seconds of chatter take left out.
-    fn gateway_rx(&self) -> u64 {
+    pub(super) fn gateway_rx(&self) -> u64 {
         self.site.books().unwrap().rx
     }
 }
