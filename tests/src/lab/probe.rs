@@ -85,10 +85,26 @@ pub struct Stream {
     pub bytes: u64,
     /// Bits per second at the receiver.
     pub bits_per_second: f64,
-    /// UDP: datagrams that did not arrive.
+    /// UDP: datagrams that the receiver did not read.
     pub lost: u64,
+    /// UDP: those that came, but found its socket full, because it had no CPU to read on.
+    pub overrun: u64,
     /// UDP: datagrams sent.
     pub datagrams: u64,
+}
+
+impl Stream {
+    /// UDP: whether all datagrams came as far as the receiver's socket.
+    #[must_use]
+    pub fn all_came(&self) -> bool {
+        self.datagrams > 0 && self.lost <= self.overrun
+    }
+}
+
+/// Datagrams that found their socket full in a namespace, ever.
+fn overruns(netns: &Netns) -> Result<u64> {
+    let text = netns.run("nstat --noupdate --zeros --ignore UdpRcvbufErrors")?;
+    text.split_whitespace().nth(2).context("nstat tells no UdpRcvbufErrors")?.parse().context(text)
 }
 
 /// Runs an `iperf3` server in `server` and a client in `client` against `address`, with further options for the client,
@@ -102,6 +118,7 @@ pub fn iperf3(server: &Netns, client: &Netns, address: &str, options: &str) -> R
     let _server = Running::start(serve)?.until("Server listening")?;
     let mut command = client.command("iperf3");
     command.args(["-J", "--connect-timeout", "3000", "-c", address]).args(options.split_whitespace());
+    let overrun = overruns(server)?;
     let report: Value = serde_json::from_str(&output(&mut command)?)?;
     let end = &report["end"];
     let sum = if end["sum_received"].is_object() { &end["sum_received"] } else { &end["sum"] };
@@ -109,6 +126,7 @@ pub fn iperf3(server: &Netns, client: &Netns, address: &str, options: &str) -> R
         bytes: sum["bytes"].as_u64().context("iperf3 tells no bytes")?,
         bits_per_second: sum["bits_per_second"].as_f64().context("iperf3 tells no rate")?,
         lost: end["sum"]["lost_packets"].as_u64().unwrap_or(0),
+        overrun: overruns(server)? - overrun,
         datagrams: end["sum"]["packets"].as_u64().unwrap_or(0),
     })
 }
