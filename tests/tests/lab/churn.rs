@@ -9,6 +9,7 @@ use tidegate_tests::{
     rest::Client,
 };
 
+/// At least: it goes on until each stream has had a second's datagrams, however fast changes are.
 const CHANGES: usize = 2_000;
 /// Changes in one transaction.
 const AT_ONCE: usize = 20;
@@ -44,7 +45,9 @@ fn changes_over_rest_lose_no_packet_of_others() {
     let took = management.talk(async |client| {
         change(&client, vec![Churn::router()]).await;
         let (mut churn, mut took) = (Churn::new("vxlan-pool"), Vec::new());
-        while took.len() * AT_ONCE < CHANGES {
+        let second = || streams.iter().all(|stream| stream.received() > RATE);
+        while took.len() * AT_ONCE < CHANGES || !second() {
+            assert!(took.len() < 10 * CHANGES, "nothing arrives");
             took.push(change(&client, churn.next(AT_ONCE)).await);
         }
         assert_eq!(&Churn::of_gateway(&client).await, churn.objects(), "what was written is there");
@@ -54,13 +57,14 @@ fn changes_over_rest_lose_no_packet_of_others() {
     let counts = streams.map(|stream| stream.stop().unwrap());
     took.sort_unstable();
     eprintln!(
-        "{CHANGES} changes in {} transactions, median {:.0?}, slowest {:.0?}; datagrams of others: {counts:?}",
+        "{} changes in {} transactions, median {:.0?}, slowest {:.0?}; datagrams of others: {counts:?}",
+        took.len() * AT_ONCE,
         took.len(),
         took[took.len() / 2],
         took[took.len() - 1]
     );
     for count in counts {
-        assert!(count.sent > RATE && count.received == count.sent, "{count:?}");
+        assert!(count.received == count.sent, "{count:?}");
     }
     assert!(site.books().unwrap().balance());
 }
