@@ -9,12 +9,15 @@
 //! do. The near root covers only the prefix that they share, which saves the levels above it; the far root covers all
 //! other addresses.
 //!
+//! Where a single route lies below an entry, no node leads to it: it stands in the array itself, four words within a line.
+//!
 //! ```text
-//! leaf  0 | index of the hop (31 bits)
+//! leaf  0 | 0 | index of the hop (30 bits)
+//! alone 0 | 1 | index of its four words (30 bits): address, mask, leaf, leaf of all other addresses
 //! node  1 | stride - 1 (3 bits) | index of its first entry (28 bits)
 //! ```
 //! Control builds it, workers read it. A lookup reads one entry per level and one hop: two levels for most addresses of a
-//! dense table, at most eight.
+//! large table, at most eight.
 
 use std::{collections::HashMap, fmt, net::Ipv4Addr, ops::Range};
 
@@ -58,7 +61,8 @@ impl HopId {
     pub const NO_ROUTE: HopId = HopId(NO_ROUTE);
 }
 
-/// How far a lookup in steps has come ([`Fib::begin`]).
+/// How far a lookup in steps has come ([`Fib::begin`]): the index of an entry, or an entry that is a route alone, whose index
+/// is beyond all entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u32);
 
@@ -71,6 +75,9 @@ impl Place {
 pub const ROUTES_MAX: usize = 2_000_000;
 
 const NODE: u32 = 1 << 31;
+const ALONE: u32 = 1 << 30;
+/// Words of a route that stands alone; its index is a multiple of it.
+const WORDS: usize = 4;
 const STRIDE_SHIFT: u32 = 28;
 const STRIDE_MASK: u32 = 7;
 const FIRST_MASK: u32 = (1 << STRIDE_SHIFT) - 1;
@@ -151,7 +158,10 @@ impl Fib {
         let Some(&(mut entry)) = self.entries.get(root.index(address)) else { return HopId::NO_ROUTE };
         let mut rest = address << root.depth << root.stride;
         // Ends: each round takes at least one bit, and entries whose bits are used up are leaves.
-        while entry & NODE != 0 {
+        while entry >= ALONE {
+            if entry & NODE == 0 {
+                return self.alone(entry, address);
+            }
             let less_one = entry >> STRIDE_SHIFT & STRIDE_MASK;
             let index = (entry & FIRST_MASK) + (rest >> (31 - less_one));
             rest = rest << less_one << 1;
@@ -161,6 +171,17 @@ impl Fib {
             }
         }
         HopId(entry)
+    }
+
+    /// What a route that stands alone says.
+    #[inline(always)]
+    fn alone(&self, entry: u32, address: u32) -> HopId {
+        let words = self.entries.get((entry & !ALONE) as usize..).and_then(|rest| rest.first_chunk());
+        match words {
+            Some(&[prefix, mask, hop, _]) if address & mask == prefix => HopId(hop),
+            Some(&[_, _, _, others]) => HopId(others),
+            None => HopId::NO_ROUTE,
+        }
     }
 
     /// A hop by its number.
@@ -190,6 +211,10 @@ impl Fib {
                 prefetch::nth(&self.entries, index as usize);
                 Place(index)
             }
+            Some(&entry) if entry & ALONE != 0 => {
+                prefetch::nth(&self.entries, (entry & !ALONE) as usize);
+                Place(entry)
+            }
             _ => place,
         }
     }
@@ -198,7 +223,8 @@ impl Fib {
     #[inline(always)]
     pub fn end(&self, place: Place, destination: Ipv4Addr) -> HopId {
         match self.entries.get(place.0 as usize) {
-            Some(&entry) if entry & NODE == 0 => HopId(entry),
+            Some(&entry) if entry < ALONE => HopId(entry),
+            None if place.0 & ALONE != 0 => self.alone(place.0, u32::from(destination)),
             _ => self.lookup_id(destination),
         }
     }
@@ -261,13 +287,16 @@ type Strides = (u32, u32);
 const ROOT: Strides = (6, 24);
 const BELOW: Strides = (4, 8);
 
-/// The stride of a node at `depth` bits that holds `routes`: about eight entries per route. A level of nodes thus has at
-/// most 16 entries per route, and below a root there are at most seven levels of four bits (a wider node saves levels), so
-/// [`ROUTES_MAX`] routes need less than 2^28 entries.
+/// The stride of a node at `depth` bits that holds `routes`: about eight entries per route, and one bit more rather than a
+/// level of one bit, which would be a line that nobody asked for ahead. A node below a root holds two routes or more, so one of
+/// four bits has eight entries for each and one of eight bits at most 16: less than three per route and bit, and once 16 more.
+/// So [`ROUTES_MAX`] routes need less than 2^28 entries, with the words of those alone and both roots.
 fn stride(routes: &[Route], depth: u32, (least, largest): Strides) -> u32 {
-    let wanted = (8 * routes.len()).next_power_of_two().trailing_zeros();
+    let wanted = (8 * routes.len()).next_power_of_two().trailing_zeros().clamp(least, largest);
     let deepest = routes.iter().map(|route| route.len).max().unwrap_or(0);
-    wanted.clamp(least, largest).min(deepest.saturating_sub(depth)).max(1)
+    let rest = deepest.saturating_sub(depth);
+    let last = rest == wanted + 1 && rest <= largest;
+    if last { rest } else { wanted.min(rest).max(1) }
 }
 
 #[derive(Default)]
@@ -325,10 +354,24 @@ impl Builder {
                 // All longer prefixes of one slot are neighbours here, after every prefix that covers the slot.
                 let same = rest.partition_point(|other| slot(other) == slot(route));
                 let (inside, after) = rest.split_at(same);
-                self.entries[at] = self.child(inside, bottom, self.entries[at]);
+                self.entries[at] = match inside {
+                    [route] => self.alone(route, self.entries[at]),
+                    _ => self.child(inside, bottom, self.entries[at]),
+                };
                 rest = after;
             }
         }
+    }
+
+    /// Appends the words of a route; returns the entry that leads to them.
+    fn alone(&mut self, route: &Route, others: u32) -> u32 {
+        if route.hop == others {
+            return others;
+        }
+        let first = self.entries.len().next_multiple_of(WORDS);
+        self.entries.resize(first, NO_ROUTE);
+        self.entries.extend([route.address, mask(route.len), route.hop, others]);
+        ALONE | first as u32
     }
 
     /// Appends a node below a root; returns the entry that leads to it.
@@ -337,7 +380,7 @@ impl Builder {
         let stride = stride(routes, depth, BELOW);
         self.node(routes, depth, stride, inherited);
         let leaf = self.entries[first];
-        if leaf & NODE == 0 && self.entries[first..].iter().all(|entry| *entry == leaf) {
+        if leaf & (NODE | ALONE) == 0 && self.entries[first..].iter().all(|entry| *entry == leaf) {
             // Routes that change nothing, as a host route with the hop of its subnet, need no node.
             self.entries.truncate(first);
             return leaf;
@@ -454,6 +497,24 @@ mod tests {
             let expected = if n < 100_000 { via(n % 64) } else { Hop::NoRoute };
             assert_eq!(fib.lookup(address(n)), expected, "route {n}");
         }
+    }
+
+    #[test]
+    fn no_level_has_one_bit() {
+        // One route or two behind an entry of the root, and 5 bits left below it.
+        let address = |n: u32| Ipv4Addr::from_bits(0x6000_0000 | n.wrapping_mul(0x9e37_79b1) & 0x0fff_ffff);
+        let fib = Fib::build((0..800_000).map(|n| (Ipv4Net::from(address(n)), via(n % 64))));
+        assert_eq!((fib.near.depth, fib.near.stride), (4, 23));
+        for n in 0..800_000 {
+            let place = fib.go_on(fib.begin(address(n)), address(n));
+            let entry = fib.entries.get(place.0 as usize).copied().unwrap_or_default();
+            assert_eq!(entry & (NODE | ALONE), 0, "route {n} has a third level");
+        }
+        // As many networks as the Internet has: one line each.
+        let spread = |n: u32| Ipv4Net::new(Ipv4Addr::from_bits(n.wrapping_mul(0x9e37_79b1)), 24).unwrap();
+        let fib = Fib::build((0..800_000).map(|n| (spread(n), via(n % 64))));
+        let roots = (1 << fib.near.stride) + (1 << fib.far.stride);
+        assert_eq!((fib.near.stride, fib.entries.len()), (24, roots), "no node but the roots");
     }
 
     /// Prefixes that often lie in or beside each other: addresses from a few bit patterns.
