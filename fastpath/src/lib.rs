@@ -12,6 +12,7 @@ pub mod io;
 pub mod limit;
 pub mod nat;
 mod outbox;
+pub mod pages;
 pub mod pipeline;
 pub mod policer;
 pub mod prefetch;

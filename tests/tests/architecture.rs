@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Files outside `ffi` that may say `unsafe`; each has its reason in `#[expect(unsafe_code, reason = ..)]`.
 const AUDITED: &[&str] = &[
     "agent/src/daemon/ready.rs",
+    "fastpath/src/pages.rs",
     "fastpath/src/prefetch.rs",
     "fastpath/src/flow/lanes.rs",
     "fastpath/src/flow/region.rs",

@@ -17,14 +17,14 @@
 //! node  1 | stride - 1 (3 bits) | index of its first entry (28 bits)
 //! ```
 //! Control builds it, workers read it. A lookup reads one entry per level and one hop: two levels for most addresses of a
-//! large table, at most eight.
+//! large table, at most eight. Large tables lie in large pages where the kernel has some.
 
 use std::{collections::HashMap, fmt, net::Ipv4Addr, ops::Range};
 
 use ipnet::Ipv4Net;
 
 use crate::{
-    prefetch,
+    pages, prefetch,
     types::{NetId, VipId, VrfId},
 };
 
@@ -140,6 +140,7 @@ impl Fib {
         let inherited = outside.iter().rfind(covers).map_or(NO_ROUTE, |route| route.hop);
         fib.near = builder.root(inside, prefix, depth, inherited);
         fib.entries = builder.entries.into_boxed_slice();
+        pages::join(&fib.entries);
         fib.hops = builder.hops.into_boxed_slice();
         fib
     }
