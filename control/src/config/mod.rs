@@ -523,7 +523,8 @@ pub fn read_objects(mut document: Value, host: &RawGateway) -> Result<RawConfig,
         unreachable!("what was found before is among what a check finds");
     };
     // What objects name may well be there already.
-    problems.retain(|problem| problem.cause == Cause::Itself && !problem.path.starts_with("gateway"));
+    let of_host = |path: &str| path == "gateway" || path.starts_with("gateway.");
+    problems.retain(|problem| problem.cause == Cause::Itself && !of_host(&problem.path));
     Err(Problems(problems))
 }
 

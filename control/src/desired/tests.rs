@@ -312,6 +312,12 @@ fn steps_ask_for_generation_and_etag() {
 }
 
 #[test]
+fn a_key_that_begins_as_the_host_s_is_named() {
+    let why = step(&empty(), Step::Merge { file: json!({ "gateways": [], "vips": [] }) }).unwrap_err();
+    assert!(why.to_string().contains("gateways"), "{why}");
+}
+
+#[test]
 fn a_file_is_replaced_or_merged_and_strict_refuses_what_waits() {
     let basis = pushed(&all(&site()));
     let file = json!({ "gateway": "not looked at", "vpc_routers": [{ "id": "red" }, { "id": "green" }] });
