@@ -322,6 +322,7 @@ async fn close_leaves_nothing() {
 fn a_name_without_a_namespace_is_taken_over() {
     let Some(lab) = Lab::new("unbound") else { return };
     let (namespaces, name) = (lab.namespaces("control.sock"), lab.name(A));
+    fs::create_dir_all(netns::path(&name).parent().unwrap()).unwrap();
     // Killed between making the file and mounting the namespace on it.
     drop(fs::File::create_new(netns::path(&name)).unwrap());
     namespaces.establish(&name).unwrap();
