@@ -65,9 +65,14 @@ impl VtepSet {
         expired.into_iter()
     }
 
-    /// Forgets one VTEP that was heard and is not configured. Whether there was such a one.
-    pub fn forget_learned(&mut self, vtep: Ipv4Addr) -> bool {
-        self.configured.binary_search(&vtep).is_err() && self.learned.remove(&vtep).is_some()
+    /// Removes and returns VTEPs that were heard and are not configured.
+    pub fn forget_learned(&mut self, which: impl Fn(Ipv4Addr) -> bool) -> impl Iterator<Item = Ipv4Addr> {
+        let is_gone = |vtep: &Ipv4Addr| which(*vtep) && self.configured.binary_search(vtep).is_err();
+        let gone: Vec<Ipv4Addr> = self.learned().filter(is_gone).collect();
+        for vtep in &gone {
+            self.learned.remove(vtep);
+        }
+        gone.into_iter()
     }
 
     /// Forgets learned VTEPs.
@@ -96,7 +101,9 @@ mod tests {
         assert_eq!(listed, expect);
         assert_eq!(set.expire(Nanos(10), Nanos(4)).collect::<Vec<_>>(), [v(2)]);
         assert_eq!(set.iter().count(), 3);
-        assert!(!set.forget_learned(v(1)) && set.forget_learned(v(3)) && !set.forget_learned(v(3)));
+        assert_eq!(set.hear(Nanos(11), v(2), 2), Some(true));
+        assert_eq!(set.forget_learned(|_| true).collect::<Vec<_>>(), [v(3)], "configured ones stay");
+        assert_eq!(set.forget_learned(|_| true).count(), 0);
         assert_eq!(set.iter().count(), 2);
     }
 }

@@ -142,38 +142,38 @@ impl Machine {
         }
         self.vteps_checked = now;
         self.ask_pinned(now);
-        let mut expired = Vec::new();
+        let mut expired = HashSet::new();
         for (&id, attached) in &mut self.nets {
             expired.extend(attached.vteps.expire(now, VTEP_IDLE).map(|vtep| (id, vtep)));
         }
-        for (net, vtep) in expired {
-            self.withdraw_vtep(now, net, vtep);
-        }
+        self.withdraw_vteps(now, &expired);
     }
 
-    /// Forgets a learned VTEP that has never answered as an underlay neighbour: nothing can be sent to it, and its pinned
-    /// entry would keep its place from those who answer. One that lives is learned again with its next frame.
-    pub(super) fn forget_mute_vtep(&mut self, now: Nanos, (underlay, vtep): Key) {
-        let mut forgotten = Vec::new();
+    /// Forgets learned VTEPs that have never answered as these underlay neighbours: nothing can be sent to them, and their
+    /// pinned entries would keep their places from those who answer. One that lives is learned again with its next frame.
+    pub(super) fn forget_learned_vteps(&mut self, now: Nanos, mute: &HashSet<Key>) {
+        let mut forgotten = HashSet::new();
         for (&id, attached) in &mut self.nets {
-            let is_over = attached.attachment.overlay.as_ref().is_some_and(|o| o.underlay == underlay);
-            if is_over && attached.vteps.forget_learned(vtep) {
-                forgotten.push(id);
-            }
+            let Some(overlay) = &attached.attachment.overlay else { continue };
+            let gone = attached.vteps.forget_learned(|vtep| mute.contains(&(overlay.underlay, vtep)));
+            forgotten.extend(gone.map(|vtep| (id, vtep)));
         }
-        for net in forgotten {
-            self.withdraw_vtep(now, net, vtep);
-        }
+        self.withdraw_vteps(now, &forgotten);
     }
 
-    fn withdraw_vtep(&mut self, now: Nanos, net: NetId, vtep: Ipv4Addr) {
-        let Some(overlay) = self.nets.get(&net).and_then(|n| n.attachment.overlay.clone()) else { return };
-        self.restart_behind(now, |n, v| (n, v) == (net, vtep));
-        let Some(key) = self.hop_key(&overlay, vtep) else { return };
-        if let Some(pins) = self.pins.get_mut(&key) {
-            *pins -= 1;
-            if *pins == 0 {
-                self.pins.remove(&key);
+    fn withdraw_vteps(&mut self, now: Nanos, gone: &HashSet<(NetId, Ipv4Addr)>) {
+        if gone.is_empty() {
+            return;
+        }
+        self.restart_behind(now, |net, vtep| gone.contains(&(net, vtep)));
+        for (net, vtep) in gone {
+            let overlay = self.nets.get(net).and_then(|n| n.attachment.overlay.as_ref());
+            let Some(key) = overlay.and_then(|o| self.hop_key(o, *vtep)) else { continue };
+            if let Some(pins) = self.pins.get_mut(&key) {
+                *pins -= 1;
+                if *pins == 0 {
+                    self.pins.remove(&key);
+                }
             }
         }
     }

@@ -87,6 +87,11 @@ impl Entry {
         }
     }
 
+    /// Has never said anything.
+    pub(super) fn is_mute(&self) -> bool {
+        self.mac.is_none() && self.confirmed.is_none()
+    }
+
     pub(super) fn is_unresolved(&self) -> bool {
         matches!(self.state, State::Incomplete { .. } | State::Failed)
     }

@@ -6,7 +6,7 @@ use tidegate_fastpath::types::{MacAddr, Nanos, NetId};
 
 use super::{
     Key, Machine, NeighbourEvent, Station,
-    entry::{Entry, Phase, State},
+    entry::Phase,
     limit::{DEFEND_INTERVAL, FIRST_PROBE},
 };
 
@@ -167,41 +167,6 @@ impl Machine {
         let prefix = net.prefix;
         let edge = prefix.prefix_len() < 31 && (ip == prefix.network() || ip == prefix.broadcast());
         prefix.contains(&ip) && !edge && !net.owns(ip) && is_unicast(ip)
-    }
-
-    /// Room among the unresolved entries of a network; the oldest failed entry goes if need be.
-    fn make_room(&mut self, (net, _): Key) -> bool {
-        while let Some(attached) = self.nets.get_mut(&net) {
-            if attached.unresolved < self.limits.unresolved_per_net {
-                return true;
-            }
-            let Some(oldest) = attached.failed.pop_front() else { return false };
-            let key = (net, oldest);
-            let failed = self.entries.get(&key).is_some_and(|e| e.state == State::Failed);
-            if failed && !self.pins.contains_key(&key) {
-                self.remove(key);
-            }
-        }
-        false
-    }
-
-    /// An entry in the table and here, incomplete, not yet asked for. Pinned entries are not subject to the network's
-    /// share.
-    fn insert(&mut self, now: Nanos, key: Key) -> bool {
-        let pinned = self.pins.contains_key(&key);
-        let Some(attached) = self.nets.get_mut(&key.0) else { return false };
-        if attached.entries >= self.limits.entries_per_net && !pinned {
-            self.bump(NeighbourEvent::NetLimit, 1);
-            return false;
-        }
-        let Ok(id) = self.table.insert(key.0, key.1) else {
-            self.bump(NeighbourEvent::TableFull, 1);
-            return false;
-        };
-        attached.entries += 1;
-        attached.unresolved += 1;
-        self.entries.insert(key, Entry::new(id, now));
-        true
     }
 }
 

@@ -25,6 +25,7 @@ mod configure;
 mod entry;
 mod learn;
 pub mod limit;
+mod room;
 mod timer;
 
 #[cfg(test)]
@@ -83,6 +84,8 @@ tidegate_fastpath::reasons! {
         NetLimit = "net_limit",
         /// Neighbours refused: the table is full.
         TableFull = "table_full",
+        /// Learned VTEPs that left their first request unanswered and were forgotten because the table was full.
+        GaveWay = "gave_way",
         /// VTEPs not learned: the network has its share.
         VtepLimit = "vtep_limit",
         /// VTEPs that are neither on the underlay's link nor behind its gateway.
@@ -198,6 +201,8 @@ pub struct Machine {
     stations: HashMap<(NetId, MacAddr), Station>,
     /// How many reasons there are to keep an entry: VTEPs reached by it, static routes.
     pins: HashMap<Key, u32>,
+    /// Pinned entries and when they were made, oldest first; may name some that have answered or are gone.
+    unheard: VecDeque<(Nanos, Key)>,
     timers: Timers,
     announcements: VecDeque<Announcement>,
     /// When a conflict about one of our addresses was last answered (RFC 5227 §2.4 (b)).
@@ -222,6 +227,7 @@ impl Machine {
             entries: HashMap::new(),
             stations: HashMap::new(),
             pins: HashMap::new(),
+            unheard: VecDeque::new(),
             timers: Timers::new(seed),
             announcements: VecDeque::new(),
             defended: HashMap::new(),

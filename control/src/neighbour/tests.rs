@@ -418,8 +418,8 @@ fn a_silent_learned_vtep_is_forgotten_and_a_configured_one_is_not() {
     assert!(w.machine.neighbours(w.now).any(|n| n.ip == ip("172.31.1.1") && n.pinned));
 }
 
-#[test]
-fn learned_vteps_that_never_answer_do_not_keep_the_table_full() {
+/// A table of 32, full of learned VTEPs that nobody has.
+fn full_of_invented_vteps() -> World {
     let mut w = World::with(Limits::default(), 32);
     w.configure(networks("172.31.0.1"));
     w.arp(UNDERLAY, "172.31.1.1", mac(31, 1), None, true);
@@ -429,11 +429,38 @@ fn learned_vteps_that_never_answer_do_not_keep_the_table_full() {
     }
     w.arp(3, "10.1.3.7", mac(3, 7), Some("172.31.1.1"), true);
     assert!(w.count(E::TableFull) > 0 && w.reach(3, "10.1.3.7") == "none");
+    w
+}
+
+#[test]
+fn learned_vteps_that_never_answer_are_given_up() {
+    let mut w = full_of_invented_vteps();
     w.until(60_000);
     let vteps: Vec<_> = w.machine.remote_vteps(w.now).filter(|v| v.net == NetId(2)).collect();
     assert!(vteps.len() == 2 && vteps.iter().all(|v| v.configured), "{vteps:?}");
+    assert_eq!(w.machine.len(), 2, "configured VTEPs: {:?}", w.machine.neighbours(w.now).collect::<Vec<_>>());
+}
+
+#[test]
+fn learned_vteps_that_have_not_answered_give_way_to_others() {
+    let mut w = full_of_invented_vteps();
+    w.until(999);
+    w.arp(3, "10.1.3.7", mac(3, 7), Some("172.31.1.1"), true);
+    assert_eq!((w.count(E::GaveWay), w.reach(3, "10.1.3.7")), (0, "none".into()), "time to answer");
+    w.until(1_000);
     w.arp(3, "10.1.3.7", mac(3, 7), Some("172.31.1.1"), true);
     assert!(w.reach(3, "10.1.3.7").starts_with("02:00:00:01:03:07 at 172.31.1.1"));
+    assert_eq!(w.count(E::GaveWay), 1, "a sixteenth of the table is two, and the oldest is configured");
+    w.arp(3, "10.1.3.8", mac(3, 8), Some("172.31.14.1"), true);
+    w.arp(UNDERLAY, "172.31.14.1", mac(31, 14), None, true);
+    w.arp(3, "10.1.3.8", mac(3, 8), Some("172.31.14.1"), true);
+    assert!(
+        w.reach(3, "10.1.3.8").starts_with("02:00:00:01:03:08 at 172.31.14.1 by 02:"),
+        "a VTEP that answers, too"
+    );
+    let configured = w.machine.remote_vteps(w.now).filter(|v| v.configured).count();
+    assert_eq!(configured, 4, "those that the operator named stay, mute or not");
+    assert!(w.machine.neighbours(w.now).any(|n| n.ip == ip("172.31.2.1")));
 }
 
 #[test]

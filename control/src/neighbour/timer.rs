@@ -151,9 +151,8 @@ impl Machine {
 
     fn fail(&mut self, now: Nanos, key: Key) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        let was_unresolved = entry.is_unresolved();
+        let (was_unresolved, is_mute) = (entry.is_unresolved(), entry.is_mute());
         let mac = entry.mac.take();
-        let is_mute = mac.is_none() && entry.confirmed.is_none();
         entry.state = State::Failed;
         entry.silent = true;
         entry.written = None;
@@ -172,7 +171,7 @@ impl Machine {
         self.bump(NeighbourEvent::Failed, 1);
         self.schedule(key, Nanos(now.0 + HOLD_DOWN.0));
         if is_mute && self.pins.contains_key(&key) {
-            self.forget_mute_vtep(now, key);
+            self.forget_learned_vteps(now, &[key].into());
         }
     }
 
