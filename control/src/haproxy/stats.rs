@@ -47,9 +47,24 @@ pub struct Line {
     /// Answers of a server that broke off.
     #[serde(rename = "eresp", default)]
     pub response_errors: Option<u64>,
-    /// Answers of 500 and above.
+    /// Answers with status 100 to 199.
+    #[serde(rename = "hrsp_1xx", default)]
+    pub answers_1xx: Option<u64>,
+    /// Answers with status 200 to 299.
+    #[serde(rename = "hrsp_2xx", default)]
+    pub answers_2xx: Option<u64>,
+    /// Answers with status 300 to 399.
+    #[serde(rename = "hrsp_3xx", default)]
+    pub answers_3xx: Option<u64>,
+    /// Answers with status 400 to 499.
+    #[serde(rename = "hrsp_4xx", default)]
+    pub answers_4xx: Option<u64>,
+    /// Answers with status 500 and above.
     #[serde(rename = "hrsp_5xx", default)]
     pub answers_5xx: Option<u64>,
+    /// Answers with status of no known class.
+    #[serde(rename = "hrsp_other", default)]
+    pub answers_other: Option<u64>,
     /// `UP`, `DOWN`, `UP 1/3`, `no check`, `OPEN`, ...
     #[serde(default)]
     pub status: String,
@@ -98,6 +113,19 @@ impl Line {
         self.proxy.split_once(':').map_or("", |(_, group)| group)
     }
 
+    /// Answers by the class of their status.
+    pub fn answers(&self) -> [(&'static str, u64); 6] {
+        [
+            ("1xx", self.answers_1xx),
+            ("2xx", self.answers_2xx),
+            ("3xx", self.answers_3xx),
+            ("4xx", self.answers_4xx),
+            ("5xx", self.answers_5xx),
+            ("other", self.answers_other),
+        ]
+        .map(|(class, count)| (class, count.unwrap_or(0)))
+    }
+
     /// What the last check found.
     pub fn reason(&self) -> String {
         let code = self.check_code.map_or_else(String::new, |code| format!(" {code}"));
@@ -141,10 +169,10 @@ mod tests {
 
     /// Of HAProxy 2.6.12, shortened.
     const TABLE: &str = "\
-# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,lastchg,check_status,check_code,hrsp_5xx,last_chk,dcon,
-web,FRONTEND,,,2,3,2000,17,1700,4200,1,0,0,,,,,OPEN,,,,,5,,4,
-web,10.1.1.11:80,0,0,0,1,,9,900,2100,,0,,2,1,0,0,DOWN,100,12,L4CON,,3,Connection refused,,
-web,BACKEND,0,0,0,1,200,17,1700,4200,0,0,,2,1,0,0,UP,100,12,,,5,,,
+# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,lastchg,check_status,check_code,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other,last_chk,dcon,
+web,FRONTEND,,,2,3,2000,17,1700,4200,1,0,0,,,,,OPEN,,,,,0,8,1,3,5,0,,4,
+web,10.1.1.11:80,0,0,0,1,,9,900,2100,,0,,2,1,0,0,DOWN,100,12,L4CON,,0,6,0,0,3,0,Connection refused,,
+web,BACKEND,0,0,0,1,200,17,1700,4200,0,0,,2,1,0,0,UP,100,12,,,0,8,1,3,5,0,,,
 ";
 
     #[test]
@@ -162,6 +190,8 @@ web,BACKEND,0,0,0,1,200,17,1700,4200,0,0,,2,1,0,0,UP,100,12,,,5,,,
         );
         assert_eq!((server.total, server.connect_errors, server.denied), (Some(9), Some(2), None));
         assert_eq!(server.last_chk, "Connection refused");
+        let answers = [("1xx", 0), ("2xx", 8), ("3xx", 1), ("4xx", 3), ("5xx", 5), ("other", 0)];
+        assert_eq!(front.answers(), answers);
     }
 
     #[test]

@@ -161,8 +161,8 @@ catalog! {
     HTTP_BYTES = Counter "tidegate_http_bytes_total" ["listener", "direction"];
     /// Connections refused by the access list.
     HTTP_REFUSED = Counter "tidegate_http_refused_total" ["listener"];
-    /// Answers with status 500 and above.
-    HTTP_ANSWERS_5XX = Counter "tidegate_http_5xx_total" ["listener"];
+    /// Answers by the class of their status: `1xx` to `5xx`, `other`.
+    HTTP_ANSWERS = Counter "tidegate_http_answers_total" ["listener", "status"];
     /// Whether a backend of an HTTP listener is up.
     HTTP_BACKEND_UP = Gauge "tidegate_http_backend_up" ["listener", "group", "backend"];
     /// Requests that it works on.

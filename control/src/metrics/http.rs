@@ -18,7 +18,9 @@ pub(super) fn http(sheet: &mut Sheet, proxies: &[Seen]) {
                     sheet.set(&catalog::HTTP_BYTES, &[listener, "in"], value(line.bytes_in));
                     sheet.set(&catalog::HTTP_BYTES, &[listener, "out"], value(line.bytes_out));
                     sheet.set(&catalog::HTTP_REFUSED, &[listener], value(line.denied_connections));
-                    sheet.set(&catalog::HTTP_ANSWERS_5XX, &[listener], value(line.answers_5xx));
+                    for (class, count) in line.answers() {
+                        sheet.set(&catalog::HTTP_ANSWERS, &[listener, class], count);
+                    }
                 }
                 Kind::Server => {
                     let labels = &[listener, line.group(), line.server.as_str()];
@@ -41,10 +43,10 @@ mod tests {
 
     #[test]
     fn what_a_proxy_counts_has_the_names_of_listener_and_backend() {
-        let table = "# pxname,svname,scur,stot,bin,bout,econ,eresp,status,hrsp_5xx,dcon\n\
-                     web,FRONTEND,2,17,1700,4200,,,OPEN,5,4\n\
-                     web:api,10.1.1.11:80,1,9,900,2100,2,1,DOWN,3,\n\
-                     web:api,BACKEND,1,9,900,2100,2,1,DOWN,3,\n";
+        let table = "# pxname,svname,scur,stot,bin,bout,econ,eresp,status,hrsp_5xx,dcon,hrsp_2xx\n\
+                     web,FRONTEND,2,17,1700,4200,,,OPEN,5,4,12\n\
+                     web:api,10.1.1.11:80,1,9,900,2100,2,1,DOWN,3,,6\n\
+                     web:api,BACKEND,1,9,900,2100,2,1,DOWN,3,,6\n";
         let lines = stats::parse(table).unwrap();
         let seen = Seen { vpc: Id::new("red").unwrap(), running: true, deaths: 2, problem: None, lines };
         let mut sheet = Sheet::default();
@@ -56,6 +58,8 @@ mod tests {
             "tidegate_http_proxy_problem{vpc=\"red\"} 0",
             "tidegate_http_connections_total{listener=\"web\"} 17",
             "tidegate_http_bytes_total{direction=\"out\",listener=\"web\"} 4200",
+            "tidegate_http_answers_total{listener=\"web\",status=\"2xx\"} 12",
+            "tidegate_http_answers_total{listener=\"web\",status=\"5xx\"} 5",
             "tidegate_http_refused_total{listener=\"web\"} 4",
             "tidegate_http_backend_up{backend=\"10.1.1.11:80\",group=\"api\",listener=\"web\"} 0",
             "tidegate_http_backend_errors_total{backend=\"10.1.1.11:80\",group=\"api\",listener=\"web\"} 3",

@@ -31,10 +31,25 @@ gauges! {
     LB_REFUSED = "zstack_lb_refused_session_num" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Connections that the VM refused; of http and https errors of the VM.";
     LB_IN_BYTES = "zstack_lb_in_bytes" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Bytes from clients.";
     LB_OUT_BYTES = "zstack_lb_out_bytes" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Bytes to clients.";
+    LB_1XX = "zstack_lb_hrsp1xx" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Answers of the VM with status 100 to 199; of http and https.";
+    LB_2XX = "zstack_lb_hrsp2xx" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Answers of the VM with status 200 to 299; of http and https.";
+    LB_3XX = "zstack_lb_hrsp3xx" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Answers of the VM with status 300 to 399; of http and https.";
+    LB_4XX = "zstack_lb_hrsp4xx" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Answers of the VM with status 400 to 499; of http and https.";
     LB_5XX = "zstack_lb_hrsp5xx" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Answers of the VM with status 500 and above; of http and https.";
+    LB_OTHER = "zstack_lb_hrspOther" ["ListenerUuid", "NicIpAddress", "LbUuid"] "Answers of the VM with a status of no known class; of http and https.";
     LB_USAGE = "zstack_lb_cur_session_usage" ["ListenerUuid", "LbUuid"] "Open connections of the listener in percent of its maxConnection.";
     MEMORY = "vpcMemoryUsage" ["memory"] "Memory of the host in bytes.";
 }
+
+/// Answers by the class of their status.
+static ANSWERS: [(&str, &Metric); 6] = [
+    ("1xx", &LB_1XX),
+    ("2xx", &LB_2XX),
+    ("3xx", &LB_3XX),
+    ("4xx", &LB_4XX),
+    ("5xx", &LB_5XX),
+    ("other", &LB_OTHER),
+];
 
 /// What the gateway shows, as far as it is told here.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +134,9 @@ fn http(sheet: &mut Sheet, listener: &Listener, shown: &Shown) {
         sheet.set(&LB_REFUSED, &labels, row.errors);
         sheet.set(&LB_IN_BYTES, &labels, row.bytes_in);
         sheet.set(&LB_OUT_BYTES, &labels, row.bytes_out);
-        sheet.set(&LB_5XX, &labels, row.answers_5xx);
+        for (class, metric) in ANSWERS {
+            sheet.set(metric, &labels, row.answers.get(class).copied().unwrap_or(0));
+        }
     }
     for (ip, up) in up {
         sheet.set(&LB_STATUS, &[uuid, ip, &listener.lb_uuid], up.into());
@@ -254,7 +271,7 @@ mod tests {
             total: 7,
             bytes_in: 10,
             bytes_out: 20,
-            answers_5xx: 3,
+            answers: [("2xx".into(), 5), ("5xx".into(), 3)].into(),
             errors: 4,
             ..HttpRow::default()
         };
@@ -293,6 +310,8 @@ mod tests {
             // One VM in two groups.
             r#"zstack_lb_status{LbUuid="55",ListenerUuid="web-1",NicIpAddress="192.0.2.150"} 1"#,
             r#"zstack_lb_hrsp5xx{LbUuid="55",ListenerUuid="web-1",NicIpAddress="192.0.2.150"} 6"#,
+            r#"zstack_lb_hrsp2xx{LbUuid="55",ListenerUuid="web-1",NicIpAddress="192.0.2.150"} 10"#,
+            r#"zstack_lb_hrspOther{LbUuid="55",ListenerUuid="web-1",NicIpAddress="192.0.2.150"} 0"#,
             r#"vpcMemoryUsage{memory="used"} 30720"#,
             r#"vpcMemoryUsage{memory="available"} 71680"#,
         ] {

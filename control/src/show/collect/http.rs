@@ -70,7 +70,7 @@ fn row(listener: &Listener, line: &Line) -> HttpRow {
         total: value(line.total),
         bytes_in: value(line.bytes_in),
         bytes_out: value(line.bytes_out),
-        answers_5xx: value(line.answers_5xx),
+        answers: line.answers().map(|(class, count)| (class.to_owned(), count)).into(),
         errors: value(line.connect_errors) + value(line.response_errors),
     }
 }

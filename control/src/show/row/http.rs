@@ -1,5 +1,7 @@
 //! Rows of HTTP listeners.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::show::print::{Columns, age};
@@ -30,8 +32,8 @@ pub struct HttpRow {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
-    /// Answers with status 500 and above.
-    pub answers_5xx: u64,
+    /// Answers by the class of their status: `1xx` to `5xx`, `other`.
+    pub answers: BTreeMap<String, u64>,
     /// Connections to the backend that failed, and answers that broke off.
     pub errors: u64,
 }
@@ -55,7 +57,7 @@ impl Columns for HttpRow {
             self.total.to_string(),
             self.bytes_in.to_string(),
             self.bytes_out.to_string(),
-            self.answers_5xx.to_string(),
+            self.answers.get("5xx").copied().unwrap_or(0).to_string(),
             self.errors.to_string(),
         ]
     }
