@@ -150,7 +150,7 @@ pub fn binary() -> Result<PathBuf> {
 
 fn run(netns: &Netns, binary: &Path, dir: &Path, options: &str) -> Result<Running> {
     let mut command = netns.command(&binary.display().to_string());
-    command.arg("--socket").arg(dir.join("sock")).args(["run", "--no-metrics", "--key-file"]);
+    command.arg("--socket").arg(dir.join("sock")).args(["run", "--key-file"]);
     command.arg(dir.join("keys")).arg("--state").arg(dir).args(options.split_whitespace());
     Running::start(command)
 }

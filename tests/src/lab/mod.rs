@@ -14,6 +14,7 @@ pub mod management;
 pub mod netns;
 pub mod probe;
 pub mod process;
+pub mod prometheus;
 pub mod service;
 pub mod site;
 pub mod stream;

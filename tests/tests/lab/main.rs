@@ -23,6 +23,7 @@ mod nat_path;
 mod neighbour;
 mod path_mtu;
 mod pcap;
+mod prometheus;
 mod public;
 mod qos;
 mod reload;

@@ -20,7 +20,7 @@ const PUBLIC: &str = "00:00:5e:00:53:01";
 const OWN_UUID: &str = "33333333333333333333333333333302";
 
 /// Where the agent listens, in the gateway's namespace.
-fn agent() -> SocketAddr {
+pub(crate) fn agent() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7272))
 }
 
