@@ -2,7 +2,7 @@
 //! is there, what was not is absent or whole, and connections go on.
 
 use std::{
-    fs,
+    env, fs,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
 };
@@ -21,6 +21,7 @@ use tidegate_tests::{
 
 use super::crash::{flow_files, reconnect, remote};
 
+/// How often the gateway is killed; `TIDEGATE_KILLS` says another number.
 const KILLS: u64 = 20;
 /// When so many in a row have ended soon, the next one forgets the connections (docs/restart.md).
 const SHORT_LIVES: u64 = 3;
@@ -78,7 +79,8 @@ fn killed_under_changes_it_has_what_it_acknowledged_and_connections_go_on() {
     assert_eq!(made.unwrap(), 200);
     let mut idle = Some(open(&site));
     let (mut churn, mut draw, mut unsaid, mut all) = (Churn::new("vxlan-pool"), 1_u64, 0, 0);
-    for kill in 1..=KILLS {
+    let kills = env::var("TIDEGATE_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    for kill in 1..=kills {
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let answers = AtomicU64::new(0);
         let (said, unanswered) = thread::scope(|scope| {
@@ -119,7 +121,7 @@ fn killed_under_changes_it_has_what_it_acknowledged_and_connections_go_on() {
         }
     }
     eprintln!(
-        "{KILLS} kills, {all} transactions of {AT_ONCE} changes acknowledged; {unsaid} were kept and not acknowledged; \
+        "{kills} kills, {all} transactions of {AT_ONCE} changes acknowledged; {unsaid} were kept and not acknowledged; \
          {IDLE} connections went on"
     );
     assert!(site.books().unwrap().balance());
