@@ -62,7 +62,7 @@ fn start(program: &Path, args: &[String], packets: u64, file: &Path) -> Result<C
         .args(["--compress-strings=no", &format!("--callgrind-out-file={}", file.display())])
         .arg(program)
         .args(args)
-        .args(["--packets", &packets.to_string(), "--json", "/dev/null"])
+        .args(["--packets", &packets.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

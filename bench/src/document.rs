@@ -58,18 +58,21 @@ impl Document {
     }
 }
 
-/// Writes something as JSON to a file, or to standard output for `-`.
+/// Prints a table for people, and writes the same as JSON to a file; to standard output in place of the table for `-`.
 ///
 /// # Errors
-/// The file cannot be written.
-pub fn write_json(what: &impl Serialize, to: &Path) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(what)?;
-    text.push('\n');
-    if to == Path::new("-") {
-        std::io::stdout().write_all(text.as_bytes()).context("standard output")
-    } else {
-        fs::write(to, text).with_context(|| to.display().to_string())
-    }
+/// The file or standard output cannot be written.
+pub fn tell(table: &str, what: &impl Serialize, json: Option<&Path>) -> Result<()> {
+    let text = || Ok::<_, anyhow::Error>(serde_json::to_string_pretty(what)? + "\n");
+    let printed = match json {
+        Some(to) if to == Path::new("-") => text()?,
+        Some(to) => {
+            fs::write(to, text()?).with_context(|| to.display().to_string())?;
+            table.to_owned()
+        }
+        None => table.to_owned(),
+    };
+    std::io::stdout().write_all(printed.as_bytes()).context("standard output")
 }
 
 #[cfg(test)]
@@ -116,7 +119,7 @@ mod tests {
         assert!(row["bytes_per_connection"].as_f64().is_some_and(|bytes| bytes > 128.0), "{row}");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
-        write_json(&document, &path).unwrap();
+        tell("", &document, Some(&path)).unwrap();
         assert_eq!(Document::read(&path).unwrap(), document);
         let old = fs::read_to_string(&path).unwrap().replace("\"schema\": 1", "\"schema\": 0");
         fs::write(&path, old).unwrap();

@@ -55,7 +55,7 @@ pub(super) struct Instructions {
     /// Counts with so many VPCs (vxlan-vxlan, vxlan-snat).
     #[arg(long, conflicts_with = "baseline", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16000))]
     vpcs: u32,
-    /// Writes the counts as JSON to this file, or to standard output (`-`).
+    /// Writes the counts as JSON, too: to this file, or to standard output in place of the table (`-`).
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -68,13 +68,9 @@ impl Instructions {
             return Ok(());
         }
         let counted = profiles.into_iter().map(|(scenario, profile)| (scenario, profile.total())).collect();
-        match &self.json {
-            Some(to) => document::write_json(&counted, to)?,
-            None => {
-                let each = |(scenario, count): (&String, &f64)| println!("{scenario:<18} {count:>8.1}");
-                BTreeMap::iter(&counted).for_each(each);
-            }
-        }
+        let lines =
+            BTreeMap::iter(&counted).map(|(scenario, count)| format!("{scenario:<18} {count:>8.1}\n"));
+        document::tell(&lines.collect::<String>(), &counted, self.json.as_deref())?;
         let Some(path) = &self.baseline else { return Ok(()) };
         if !self.update {
             eprintln!("{}", Baseline::read(path)?.judge(&self.conditions(), &counted)?);

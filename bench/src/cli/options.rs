@@ -116,7 +116,7 @@ pub(super) struct Measuring {
     /// Mbufs in ordinary pages, whatever is reserved; under valgrind DPDK knows no others.
     #[arg(long, conflicts_with = "hugepages")]
     pub(super) ordinary_pages: bool,
-    /// Writes the measurements as JSON to this file, or to standard output (`-`).
+    /// Writes the measurements as JSON, too: to this file, or to standard output in place of the table (`-`).
     #[arg(long)]
     pub(super) json: Option<PathBuf>,
 }
@@ -144,17 +144,15 @@ impl Measuring {
         }
     }
 
-    /// Shows the rows as a table, or writes the document.
+    /// Shows the rows as a table, and writes the document.
     pub(super) fn show(&self, machine: Machine, rows: Vec<Row>, table: fn(&[Row]) -> String) -> Result<()> {
-        if let Some(to) = &self.json {
-            return document::write_json(&Document::new(machine, rows), to);
-        }
-        println!("{}", table(&rows));
-        print!("{}{}{}", report::latencies(&rows), report::scaling(&rows), report::losses(&rows));
-        if !cfg!(feature = "dpdk") {
-            println!("This build has no cycle counter: cycles are nanoseconds.");
-        }
-        Ok(())
+        let nanoseconds = match cfg!(feature = "dpdk") {
+            true => "",
+            false => "This build has no cycle counter: cycles are nanoseconds.\n",
+        };
+        let more = [report::latencies(&rows), report::scaling(&rows), report::losses(&rows)].concat();
+        let table = format!("{}\n{more}{nanoseconds}", table(&rows));
+        document::tell(&table, &Document::new(machine, rows), self.json.as_deref())
     }
 }
 

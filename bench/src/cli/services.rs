@@ -20,7 +20,7 @@ pub(super) struct Services {
     /// This program built with the feature `uncounted`: then also what counters cost.
     #[arg(long, value_name = "PROGRAM")]
     uncounted: Option<PathBuf>,
-    /// Writes the table as JSON to this file, or to standard output (`-`).
+    /// Writes the table as JSON, too: to this file, or to standard output in place of the table (`-`).
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -34,13 +34,7 @@ impl Services {
         let counts = self.count(&env::current_exe()?, &services::scenarios())?;
         let uncounted = self.uncounted.as_deref().map(|program| self.count(program, &services::COUNTED));
         let ladders = services::ladders(&counts, uncounted.transpose()?.as_ref())?;
-        match &self.json {
-            Some(to) => document::write_json(&ladders, to),
-            None => {
-                print!("{}", services::table(&ladders));
-                Ok(())
-            }
-        }
+        document::tell(&services::table(&ladders), &ladders, self.json.as_deref())
     }
 
     fn count(&self, program: &Path, scenarios: &[Name]) -> Result<BTreeMap<Name, f64>> {
