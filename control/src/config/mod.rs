@@ -519,13 +519,17 @@ pub fn read_objects(mut document: Value, host: &RawGateway) -> Result<RawConfig,
         return Ok(RawConfig { gateway: None, ..raw });
     }
     let raw = RawConfig { gateway: Some(host.clone()), ..raw };
-    let Err(Problems(mut problems)) = check::check(&raw, found, replaced) else {
+    let of_shape = found.len();
+    let Err(Problems(problems)) = check::check(&raw, found, replaced) else {
         unreachable!("what was found before is among what a check finds");
     };
-    // What objects name may well be there already.
+    // What objects name may well be there already, and what is wrong with the host was said when it was read.
     let of_host = |path: &str| path == "gateway" || path.starts_with("gateway.");
-    problems.retain(|problem| problem.cause == Cause::Itself && !of_host(&problem.path));
-    Err(Problems(problems))
+    let is_said = |at: usize, problem: &Problem| {
+        at < of_shape || problem.cause == Cause::Itself && !of_host(&problem.path)
+    };
+    let said = problems.into_iter().enumerate().filter(|(at, problem)| is_said(*at, problem));
+    Err(Problems(said.map(|(_, problem)| problem).collect()))
 }
 
 /// What a document means whose keys and types are right.

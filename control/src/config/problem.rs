@@ -116,6 +116,11 @@ impl Found {
         self.problems.is_empty()
     }
 
+    /// How many it keeps so far.
+    pub(super) fn len(&self) -> usize {
+        self.problems.len()
+    }
+
     pub(super) fn into_problems(mut self) -> Problems {
         if self.dropped > 0 {
             let what = format!("has {} problems more", self.dropped);

@@ -313,8 +313,10 @@ fn steps_ask_for_generation_and_etag() {
 
 #[test]
 fn a_key_that_begins_as_the_host_s_is_named() {
-    let why = step(&empty(), Step::Merge { file: json!({ "gateways": [], "vips": [] }) }).unwrap_err();
-    assert!(why.to_string().contains("gateways"), "{why}");
+    for key in ["gateways", "gateway.ports", "gateway.ancers"] {
+        let why = step(&empty(), Step::Merge { file: json!({ key: [], "vips": [] }) }).unwrap_err();
+        assert!(why.to_string().contains(key), "{why}");
+    }
 }
 
 #[test]
