@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use super::{BURST, Burst, Io};
@@ -40,7 +40,8 @@ struct Room {
     start: usize,
     end: usize,
     is_segmented: bool,
-    home: Option<Arc<Dropped>>,
+    /// None for a packet of its own, and when its [`MemIo`] is gone.
+    home: Weak<Dropped>,
     bytes: [u8; ROOM],
 }
 
@@ -50,12 +51,12 @@ impl MemBuffer {
     /// # Panics
     /// If the packet is longer than [`FRAME_MAX`].
     pub fn new(packet: &[u8]) -> MemBuffer {
-        let mut buffer = MemBuffer::of(None);
+        let mut buffer = MemBuffer::of(Weak::new());
         buffer.fill(HEADROOM, packet);
         buffer
     }
 
-    fn of(home: Option<Arc<Dropped>>) -> MemBuffer {
+    fn of(home: Weak<Dropped>) -> MemBuffer {
         let (start, end) = (HEADROOM, HEADROOM);
         MemBuffer(Some(Box::new(Room { start, end, is_segmented: false, home, bytes: [0; ROOM] })))
     }
@@ -145,7 +146,7 @@ impl Drop for MemBuffer {
 #[cold]
 #[inline(never)]
 fn go_home(room: Box<Room>) {
-    if let Some(home) = room.home.clone() {
+    if let Some(home) = room.home.upgrade() {
         lock(&home).push(MemBuffer(Some(room)));
     }
 }
@@ -283,7 +284,7 @@ impl MemIo {
         }
         self.free.pop().or_else(|| {
             self.made += 1;
-            Some(MemBuffer::of(Some(Arc::clone(&self.dropped))))
+            Some(MemBuffer::of(Arc::downgrade(&self.dropped)))
         })
     }
 }
@@ -423,6 +424,18 @@ mod tests {
         assert_eq!((io.made, io.outstanding()), (2, 1));
         drop(again);
         assert_eq!(io.outstanding(), 0);
+    }
+
+    #[test]
+    fn buffers_go_with_their_io_and_may_outlive_it() {
+        let mut io = MemIo::new(1);
+        let (sent, dropped, held) = (io.alloc().unwrap(), io.alloc().unwrap(), io.alloc().unwrap());
+        io.free.push(sent);
+        drop(dropped);
+        let list = Arc::downgrade(&io.dropped);
+        drop(io);
+        assert!(list.upgrade().is_none(), "buffers that wait to be used again keep each other");
+        assert!(held.bytes().is_empty());
     }
 
     #[test]
